@@ -1,0 +1,46 @@
+//! The project's chores, one command each: `cargo xtask <command>`.
+//!
+//! Promise: a command that exits 0 has done everything it names; what it leaves out it prints.
+//! Left out on purpose: anything a user of the product would run (that is the `countersign` binary).
+
+mod checkout;
+mod end_to_end;
+mod steps;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test           everything fast: format, lints, house rules, tests, licences, end to end
+  tidy           the house rules only: arrows between crates, manifests, sources
+  e2e            end-to-end tests of real processes and of the official SignalR client
+                 [--release]  test the optimised binary";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => return usage("no command given"),
+    };
+    let done = match command {
+        "test" => test::run(),
+        "tidy" => tidy::run(),
+        "e2e" => end_to_end::run(rest),
+        _ => return usage(&format!("no command is called `{command}`")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {command}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(trouble: &str) -> ExitCode {
+    eprintln!("{trouble}\n\n{USAGE}");
+    ExitCode::from(2)
+}
