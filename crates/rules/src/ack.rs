@@ -1,0 +1,369 @@
+//! Acknowledgements: what an agent may say about a message, and the store that keeps it said.
+//!
+//! The store knows no messages: it takes down who said what, answers once that is durable, and lets
+//! the centre read it later. So it works while hub and centre are down (I12). What an
+//! acknowledgement means is decided by the centre alone.
+//!
+//! Promise: a result `recorded` or `duplicate` is given only for what is durable (I11).
+
+use crate::limits;
+use crate::machine::{Machine, Out, Position, Start};
+use crate::message::{AgentName, MessageId, TenantName};
+use crate::record::{RecordError, decode};
+use crate::time::Timestamp;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// What an acknowledgement says happened to the message at the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Stage {
+    /// It is on the agent's disk: the agent owns it now, it is not pushed again.
+    Stored,
+    /// The back office has it.
+    Acknowledged,
+    /// The back office refused it for good.
+    Rejected,
+    /// The agent used up its attempts.
+    Dead,
+}
+
+impl Stage {
+    /// The word used on the HTTP API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Stored => "stored",
+            Stage::Acknowledged => "acknowledged",
+            Stage::Rejected => "rejected",
+            Stage::Dead => "dead",
+        }
+    }
+
+    /// Reads the word used on the HTTP API.
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Stage::Stored,
+            Stage::Acknowledged,
+            Stage::Rejected,
+            Stage::Dead,
+        ]
+        .into_iter()
+        .find(|stage| stage.as_str() == word)
+    }
+}
+
+/// How the work on a message ended, in the words of whoever did it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Short and stable, for grouping: `inserted`, `http-422`, `attempts-exhausted`.
+    pub code: String,
+    /// One sentence for a person.
+    pub detail: String,
+    /// Raw JSON for a program; empty when there is none.
+    pub data: Vec<u8>,
+}
+
+impl Outcome {
+    /// Cuts what is longer than the limits allow.
+    pub fn bounded(mut self) -> Self {
+        cut(&mut self.code, limits::OUTCOME_CODE_BYTES_MAX);
+        cut(&mut self.detail, limits::OUTCOME_DETAIL_BYTES_MAX);
+        if self.data.len() > limits::OUTCOME_DATA_BYTES_MAX {
+            self.data.clear();
+        }
+        self
+    }
+}
+
+fn cut(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max)
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
+        text.truncate(end);
+    }
+}
+
+/// One acknowledgement as the agent gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AckItem {
+    /// The message.
+    pub message: MessageId,
+    /// What happened to it.
+    pub stage: Stage,
+    /// For `stored`, the push that brought it; else the attempt that ended it.
+    pub attempt: u32,
+    /// Which life of the message is meant: 1, and one more after each deliberate reprocessing.
+    pub generation: u32,
+    /// When, by the agent's clock.
+    pub occurred_at: Timestamp,
+    /// How the work ended; empty for `stored`.
+    pub outcome: Outcome,
+    /// How long the work took, in milliseconds.
+    pub duration_ms: u32,
+    /// Trace context of the work; empty when there is none.
+    pub traceparent: String,
+}
+
+/// An acknowledgement with the one who gave it: the record of the ack store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// When the ack store took it down.
+    pub at: Timestamp,
+    /// Tenant of the token it came with.
+    pub tenant: TenantName,
+    /// Agent of the token it came with.
+    pub agent: AgentName,
+    /// What was said.
+    pub item: AckItem,
+}
+
+/// Records of the ack store. Kinds are only ever added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AckRecord {
+    /// A process started on this store.
+    Started {
+        /// When.
+        at: Timestamp,
+        /// Life of the store.
+        epoch: u64,
+    },
+    /// An agent acknowledged.
+    Given(Ack),
+}
+
+/// Reads a record of the ack store.
+///
+/// # Errors
+/// It is of a newer schema, or no record.
+pub fn decode_record(bytes: &[u8]) -> Result<AckRecord, RecordError> {
+    decode(bytes)
+}
+
+/// What comes to the ack store.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Tenant of the verified token.
+    pub tenant: TenantName,
+    /// Agent of the verified token.
+    pub agent: AgentName,
+    /// What it acknowledges, at most [`limits::ACKS_PER_POST_MAX`].
+    pub items: Vec<AckItem>,
+}
+
+/// What became of one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Posted {
+    /// Taken down, durably.
+    Recorded,
+    /// The very same was taken down before, durably.
+    Duplicate,
+}
+
+/// There is something new for the centre, up to this position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grew(pub Position);
+
+/// The acknowledgement store.
+#[derive(Clone, Debug, Default)]
+pub struct AckStore {
+    recent: BTreeSet<Said>,
+    order: VecDeque<Said>,
+}
+
+/// What makes two acknowledgements the same words, said again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Said {
+    message: MessageId,
+    stage: Stage,
+    attempt: u32,
+    generation: u32,
+    occurred_at: Timestamp,
+    tenant: TenantName,
+    agent: AgentName,
+}
+
+impl AckStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn remember(&mut self, said: Said) {
+        if !self.recent.insert(said.clone()) {
+            return;
+        }
+        self.order.push_back(said);
+        if self.order.len() > limits::RECENT_ACKS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+    }
+
+    fn give(&mut self, post: &Post, item: AckItem, at: Timestamp, out: &mut Out<Self>) -> Posted {
+        let item = AckItem {
+            outcome: item.outcome.bounded(),
+            ..item
+        };
+        let ack = Ack {
+            at,
+            tenant: post.tenant.clone(),
+            agent: post.agent.clone(),
+            item,
+        };
+        let said = Said::of(&ack);
+        if self.recent.contains(&said) {
+            return Posted::Duplicate;
+        }
+        out.record(&AckRecord::Given(ack));
+        self.remember(said);
+        Posted::Recorded
+    }
+}
+
+impl Said {
+    fn of(ack: &Ack) -> Self {
+        let item = &ack.item;
+        Self {
+            message: item.message,
+            stage: item.stage,
+            attempt: item.attempt,
+            generation: item.generation,
+            occurred_at: item.occurred_at,
+            tenant: ack.tenant.clone(),
+            agent: ack.agent.clone(),
+        }
+    }
+}
+
+impl Machine for AckStore {
+    type Input = Post;
+    type Effect = Grew;
+    type Reply = Vec<Posted>;
+
+    fn step(&mut self, mut post: Post, now: Timestamp, out: &mut Out<Self>) {
+        let items = core::mem::take(&mut post.items);
+        let results = items
+            .into_iter()
+            .map(|item| self.give(&post, item, now, out))
+            .collect();
+        out.effect(Grew(out.next_position() - 1));
+        out.reply(results);
+    }
+
+    fn deadline(&mut self, _now: Timestamp, _out: &mut Out<Self>) {}
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn restore(&mut self, _position: Position, record: &[u8]) -> Result<(), RecordError> {
+        if let AckRecord::Given(ack) = decode(record)? {
+            self.remember(Said::of(&ack));
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {
+        let position = out.record(&AckRecord::Started {
+            at: now,
+            epoch: start.epoch,
+        });
+        out.effect(Grew(position));
+    }
+
+    fn save(&self, image: &mut Vec<u8>) {
+        let taken = core::mem::take(image);
+        *image = crate::record::encode(&self.order, taken);
+    }
+
+    fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {
+        let order: VecDeque<Said> = decode(image)?;
+        *self = Self::default();
+        order.into_iter().for_each(|said| self.remember(said));
+        Ok(())
+    }
+
+    fn oldest_needed(&self) -> Position {
+        // Nothing is read back by the store itself; what the centre still has to read is bounded
+        // by its cursor, which whoever trims this journal has to respect.
+        Position::MAX
+    }
+
+    fn release(&mut self, _before: Position, _bytes_max: u64, _out: &mut Out<Self>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    fn post(occurred_at: i64) -> Post {
+        Post {
+            tenant: TenantName::parse("default").unwrap(),
+            agent: AgentName::parse("lyon").unwrap(),
+            items: vec![AckItem {
+                message: MessageId([1; 16]),
+                stage: Stage::Rejected,
+                attempt: 1,
+                generation: 1,
+                occurred_at: Timestamp(occurred_at),
+                outcome: Outcome {
+                    code: "http-422".into(),
+                    detail: "no such customer".to_string(),
+                    data: vec![],
+                },
+                duration_ms: 3,
+                traceparent: String::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_same_words_again_are_a_duplicate_and_make_no_second_record() {
+        let (mut store, mut out) = (AckStore::new(), Out::<AckStore>::new(1));
+        store.step(post(5), Timestamp(9), &mut out);
+        assert_eq!(out.take_reply().unwrap(), [Posted::Recorded]);
+        store.step(post(5), Timestamp(10), &mut out);
+        assert_eq!(out.take_reply().unwrap(), [Posted::Duplicate]);
+        store.step(post(6), Timestamp(11), &mut out);
+        assert_eq!(out.take_reply().unwrap(), [Posted::Recorded]);
+        assert_eq!(out.next_position(), 3);
+    }
+
+    #[test]
+    fn a_restart_remembers_recent_acknowledgements_from_records_and_from_an_image() {
+        let (mut store, mut out) = (AckStore::new(), Out::<AckStore>::new(1));
+        store.step(post(5), Timestamp(9), &mut out);
+        let _ = out.take_reply();
+        let (_, payloads, _) = out.take_records();
+        let mut replayed = AckStore::new();
+        replayed.restore(1, &payloads).unwrap();
+        let mut image = vec![];
+        replayed.save(&mut image);
+        let mut loaded = AckStore::new();
+        loaded.load(&image).unwrap();
+        for mut store in [replayed, loaded] {
+            store.step(post(5), Timestamp(12), &mut out);
+            assert_eq!(out.take_reply().unwrap(), [Posted::Duplicate]);
+        }
+    }
+
+    #[test]
+    fn overlong_prose_is_cut_at_a_character_not_refused() {
+        let outcome = Outcome {
+            detail: "é".repeat(limits::OUTCOME_DETAIL_BYTES_MAX),
+            ..Outcome::default()
+        };
+        let bounded = outcome.bounded();
+        assert_eq!(bounded.detail.len(), limits::OUTCOME_DETAIL_BYTES_MAX);
+        assert!(bounded.detail.ends_with('é'));
+    }
+}

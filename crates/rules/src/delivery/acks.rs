@@ -1,0 +1,164 @@
+//! What an acknowledgement changes: exactly the message it names, once, if its recipient said so
+//! (I11). Everything else it could be is kept as evidence.
+
+use super::record::{End, RecipientNo, Record, Why};
+use super::state::Entry;
+use super::{Centre, Effect};
+use crate::ack::{Ack, AckItem, Stage};
+use crate::machine::{Out, Position};
+use crate::planted::Planted;
+use crate::time::Timestamp;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+impl Centre {
+    /// Acts on what was read from an ack store, and writes down how far that was in the same batch.
+    pub(super) fn acks(
+        &mut self,
+        source: u64,
+        through: Position,
+        acks: Vec<Ack>,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let read = self.state.acks_read(source);
+        if through <= read {
+            return;
+        }
+        let mut freed = BTreeSet::new();
+        if !(self.policy.planted.is(Planted::CursorBeforeAcks) && through.is_multiple_of(5)) {
+            for ack in acks {
+                freed.extend(self.acknowledge(ack, now, out));
+            }
+        }
+        self.write(
+            &Record::AcksRead {
+                at: now,
+                source,
+                through,
+            },
+            out,
+        );
+        for recipient in freed {
+            self.push_what_fits(recipient, now, out);
+        }
+    }
+
+    /// Acts on one acknowledgement; names the recipient whose window it may have opened.
+    fn acknowledge(
+        &mut self,
+        ack: Ack,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Option<RecipientNo> {
+        let Some(entry) = self.state.entry(ack.item.message) else {
+            self.keep(ack, Why::Orphan, now, out);
+            return None;
+        };
+        let (Entry::Pending(recipient, _) | Entry::Finished { recipient, .. }) = entry;
+        let queue = self.state.queue(recipient);
+        if queue.tenant != ack.tenant || queue.name != ack.agent {
+            self.keep(ack, Why::Foreign, now, out);
+            return None;
+        }
+        match entry {
+            Entry::Finished {
+                generation, end, ..
+            } => {
+                self.acknowledge_finished(ack, generation, end, now, out);
+                None
+            }
+            Entry::Pending(_, seq) => {
+                let pending = queue.pending.get(&seq)?;
+                let (generation, received) = (pending.generation, pending.received);
+                if generation != ack.item.generation {
+                    self.keep(ack, Why::OtherGeneration, now, out);
+                    return None;
+                }
+                match end_of(ack.item.stage) {
+                    Some(end) => self.settle(ack.item, end, now, out),
+                    // Said before: nothing changes, nothing is written.
+                    None if received => {}
+                    None => self.store(&ack.item, now, out),
+                }
+                Some(recipient)
+            }
+        }
+    }
+
+    fn acknowledge_finished(
+        &mut self,
+        ack: Ack,
+        generation: u32,
+        end: End,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let says = end_of(ack.item.stage);
+        if generation != ack.item.generation {
+            self.keep(ack, Why::OtherGeneration, now, out);
+        } else if says.is_none() || says == Some(end) {
+            // A receipt after the end, or the same end again: known.
+        } else if let (true, Some(end)) = (self.policy.planted.is(Planted::LastAckWins), says) {
+            self.settle(ack.item, end, now, out);
+        } else if matches!(end, End::Processed | End::Rejected) {
+            self.keep(ack, Why::Conflict, now, out);
+        } else {
+            self.keep(ack, Why::Late, now, out);
+        }
+    }
+
+    fn store(&mut self, item: &AckItem, now: Timestamp, out: &mut Out<Self>) {
+        let id = item.message;
+        let record = Record::Stored {
+            at: now,
+            id,
+            attempt: item.attempt,
+            occurred_at: item.occurred_at,
+            previous: self.state.last_record(id),
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+    }
+
+    fn settle(&mut self, item: AckItem, end: End, now: Timestamp, out: &mut Out<Self>) {
+        let id = item.message;
+        let record = Record::Settled {
+            at: now,
+            id,
+            end,
+            attempt: item.attempt,
+            occurred_at: item.occurred_at,
+            outcome: item.outcome,
+            duration_ms: item.duration_ms,
+            previous: self.state.last_record(id),
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+    }
+
+    fn keep(&mut self, ack: Ack, why: Why, now: Timestamp, out: &mut Out<Self>) {
+        let id = ack.item.message;
+        let record = Record::Kept {
+            at: now,
+            id,
+            why,
+            stage: ack.item.stage,
+            tenant: ack.tenant,
+            by: ack.agent,
+            occurred_at: ack.item.occurred_at,
+            outcome: ack.item.outcome,
+            previous: self.state.last_record(id),
+        };
+        self.write(&record, out);
+    }
+}
+
+fn end_of(stage: Stage) -> Option<End> {
+    match stage {
+        Stage::Stored => None,
+        Stage::Acknowledged => Some(End::Processed),
+        Stage::Rejected => Some(End::Rejected),
+        Stage::Dead => Some(End::Dead),
+    }
+}

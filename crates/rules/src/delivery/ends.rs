@@ -1,0 +1,124 @@
+//! What time does: expiry, overdue receipts, the end of retention; and copying forward what lives
+//! longer than its segment.
+
+use super::record::{End, Record, decode_record};
+use super::state::Entry;
+use super::{Centre, Effect};
+use crate::ack::Outcome;
+use crate::limits::PER_DEADLINE_MAX;
+use crate::machine::{Out, Position};
+use crate::message::MessageId;
+use crate::time::Timestamp;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+impl Centre {
+    /// Ends messages whose life is over: nothing of them is pushed from here on (I25).
+    pub(super) fn expire_due(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        for _ in 0..PER_DEADLINE_MAX {
+            let Some(id) = self.state.first_expired(now) else {
+                return;
+            };
+            let outcome = Outcome {
+                code: String::from("expired"),
+                detail: String::from("its life was over before the back office had it"),
+                data: Vec::new(),
+            };
+            let record = Record::Settled {
+                at: now,
+                id,
+                end: End::Expired,
+                attempt: 0,
+                occurred_at: now,
+                outcome,
+                duration_ms: 0,
+                previous: self.state.last_record(id),
+            };
+            self.write(&record, out);
+            out.effect(Effect::Changed { id });
+        }
+    }
+
+    /// Pushes again what was pushed over a connection that still lives and got no receipt in time.
+    pub(super) fn push_overdue(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        let mut recipients = BTreeSet::new();
+        for _ in 0..PER_DEADLINE_MAX {
+            let Some((recipient, id)) = self.state.first_overdue(now) else {
+                break;
+            };
+            let previous = self.state.last_record(id);
+            self.write(
+                &Record::Overdue {
+                    at: now,
+                    id,
+                    previous,
+                },
+                out,
+            );
+            recipients.insert(recipient);
+        }
+        for recipient in recipients {
+            self.push_what_fits(recipient, now, out);
+        }
+    }
+
+    /// Forgets finished messages whose retention is over.
+    pub(super) fn age_out(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        let until = now.before(self.policy.retention);
+        let count = self.state.finished_until(until, PER_DEADLINE_MAX);
+        if count > 0 {
+            self.write(&Record::AgedOut { at: now, count }, out);
+        }
+    }
+
+    /// Names the unfinished messages that alone keep old segments, to have them copied forward.
+    pub(super) fn copy_forward(&self, before: Position, bytes_max: u64, out: &mut Out<Self>) {
+        if self.state.oldest_finished() < before {
+            // Its retention keeps those segments anyway.
+            return;
+        }
+        let (mut bytes, mut effects) = (0, Vec::new());
+        for (id, pending) in self.state.accepted_before(before) {
+            bytes += u64::from(pending.bytes) + RECORD_BYTES;
+            if bytes > bytes_max {
+                return;
+            }
+            effects.push(Effect::CopyForward {
+                id,
+                accepted: pending.accepted,
+            });
+        }
+        effects.into_iter().for_each(|effect| out.effect(effect));
+    }
+
+    /// Copies an unfinished message forward; a finished one needs no copy.
+    pub(super) fn carry(
+        &mut self,
+        id: MessageId,
+        accepted: &[u8],
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        // What was copied before is unwrapped, so that copies do not nest.
+        let accepted = match decode_record(accepted) {
+            Ok(Record::Carried { accepted, .. }) => accepted,
+            _ => accepted,
+        };
+        if let Some(Entry::Pending(..)) = self.state.entry(id) {
+            let previous = self.state.last_record(id);
+            self.write(
+                &Record::Carried {
+                    at: now,
+                    id,
+                    accepted,
+                    previous,
+                },
+                out,
+            );
+        }
+    }
+}
+
+/// What an accepted record is reckoned to take beside its body.
+const RECORD_BYTES: u64 = 256;

@@ -1,0 +1,529 @@
+//! The centre: which message is accepted, pushed, owned by a site, finished.
+//!
+//! Every unfinished message of a recipient stands in one queue ordered by its number; live sends,
+//! replays and repeats are all drawn from it, lowest first, so order holds through all of them
+//! (I6, I13). A push needs a current connection that said it is ready (I14), a token that lasts,
+//! and room in the window (I16). Only an acknowledgement, an expiry or an operator ends a message.
+//!
+//! The state is changed by records alone: a step writes a record and applies it, a restart applies
+//! the same records again, so audit and state cannot disagree (I28).
+//!
+//! Left out on purpose: bodies (read back from the journal by position), lanes (they order the
+//! work at the site; the queue here keeps a stronger order), and pauses.
+
+mod acks;
+mod ends;
+mod presence;
+mod record;
+mod state;
+mod submit;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use record::{
+    Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted, decode_record,
+};
+pub use state::{Counters, State};
+
+use crate::ack::Ack;
+use crate::limits;
+use crate::machine::{Machine, Out, Position, Start};
+use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
+use crate::planted::Planted;
+use crate::record::RecordError;
+use crate::time::{Duration, Timestamp};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// What the centre is told to do by whoever runs it; every default says why.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Partitions of the store, fixed when it was created. Default: 16, so that a store can later
+    /// be spread over as many nodes.
+    pub partitions: u16,
+    /// Messages in flight to one recipient, pushed and not yet received. Default: 512, enough to
+    /// fill a link of 50 ms at 10,000 messages/s.
+    pub window_messages: u32,
+    /// Bytes of bodies in flight to one recipient. Default: 4 MiB.
+    pub window_bytes: u64,
+    /// How long to wait for a receipt over a living connection before pushing again; doubles with
+    /// each push. Default: 30 s, twice the time a site needs for a slow flush and a proxy's retry.
+    pub ack_wait: Duration,
+    /// Longest ack wait. Default: 10 min.
+    pub ack_wait_max: Duration,
+    /// Nothing is pushed in the last moments of a token, so that nothing arrives after its end
+    /// (I15). Default: 500 ms.
+    pub token_guard: Duration,
+    /// Whether a send to a recipient that nobody registered and that never connected is refused.
+    /// Default: yes, because a mistyped name would wait in silence for ever.
+    pub strict_targets: bool,
+    /// How long a finished message and its idempotency key are remembered. Default: 7 days.
+    pub retention: Duration,
+    /// Largest body in bytes. Default: [`limits::BODY_BYTES_MAX`].
+    pub body_bytes_max: usize,
+    /// Most unfinished messages in all. Default: [`limits::PENDING_MAX`].
+    pub pending_max: u64,
+    /// A defect planted by a test; none otherwise.
+    pub planted: Planted,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            partitions: 16,
+            window_messages: 512,
+            window_bytes: 4 * 1024 * 1024,
+            ack_wait: Duration::from_secs(30),
+            ack_wait_max: Duration::from_secs(600),
+            token_guard: Duration::from_millis(500),
+            strict_targets: true,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            body_bytes_max: limits::BODY_BYTES_MAX,
+            pending_max: limits::PENDING_MAX,
+            planted: Planted::None,
+        }
+    }
+}
+
+/// A message to accept.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The id it will have; made by the caller, because rules have no randomness.
+    pub id: MessageId,
+    /// The sender's tenant.
+    pub tenant: TenantName,
+    /// The recipient.
+    pub to: AgentName,
+    /// Its type.
+    pub kind: TypeName,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Digest of tenant and idempotency key, when there is a key.
+    pub key: Option<[u8; 16]>,
+    /// Digest of everything the sender asked for.
+    pub fingerprint: [u8; 16],
+    /// SHA-256 of `data`.
+    pub body_sha256: [u8; 32],
+    /// End of its life.
+    pub expires_at: Option<Timestamp>,
+    /// Attempts at the site before it is dead.
+    pub attempts_max: Option<u32>,
+    /// See [`Accepted::correlation_id`].
+    pub correlation_id: String,
+    /// See [`Accepted::causation_id`].
+    pub causation_id: String,
+    /// See [`Accepted::traceparent`].
+    pub traceparent: String,
+    /// See [`Accepted::tracestate`].
+    pub tracestate: String,
+    /// Subject of the sender's token.
+    pub sender: String,
+    /// The body: raw JSON.
+    pub data: Bytes,
+}
+
+/// What can happen to the centre.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A sender wants a message delivered. Answered by [`Reply::Submitted`].
+    Submit(Box<Submission>),
+    /// An operator makes a recipient known. Answered by [`Reply::Registered`].
+    Register {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+    },
+    /// A client connected with a good token. Answered by [`Reply::Connected`].
+    Connect {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+        /// The hub's number of the connection, never used twice in the life of a process.
+        connection: u64,
+        /// End of its token.
+        token_expires_at: Timestamp,
+    },
+    /// The client's handlers exist. Answered by [`Reply::Ready`].
+    Ready {
+        /// The connection.
+        connection: u64,
+        /// Life of the agent's store; zero for a client that keeps none.
+        agent_epoch: u64,
+        /// The agent remembers every message from this number on.
+        floor: Seq,
+        /// Highest number below which the agent has all.
+        cursor: Seq,
+        /// The centre's epoch that `floor` and `cursor` belong to; zero when the agent knows none.
+        centre_epoch: u64,
+    },
+    /// A connection ended.
+    Disconnect {
+        /// The connection.
+        connection: u64,
+    },
+    /// Acknowledgements read from an ack store, in its order.
+    Acks {
+        /// Life of that ack store.
+        source: u64,
+        /// Position of the last record read, whether it held an acknowledgement or not.
+        through: Position,
+        /// The acknowledgements read.
+        acks: Vec<Ack>,
+    },
+    /// Somebody asks about a message. Answered by [`Reply::Message`].
+    Look {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The message.
+        id: MessageId,
+    },
+    /// Somebody asks how far the acks of a store were read. Answered by [`Reply::AcksRead`].
+    LookAcksRead {
+        /// Life of that ack store.
+        source: u64,
+    },
+    /// Somebody asks for the counters. Answered by [`Reply::Counted`].
+    Count,
+    /// The caller read back the accepted record of a message named by [`Effect::CopyForward`].
+    Carry {
+        /// The message.
+        id: MessageId,
+        /// Its accepted record, as written.
+        accepted: Bytes,
+    },
+}
+
+/// What the centre asks the world to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Close this connection: a newer one of the same recipient has taken its place.
+    Supersede {
+        /// The connection.
+        connection: u64,
+    },
+    /// Push a message.
+    Push(Push),
+    /// A message changed its state: whoever waits for that may look again.
+    Changed {
+        /// The message.
+        id: MessageId,
+    },
+    /// Read back this message's accepted record and bring it as [`Input::Carry`].
+    CopyForward {
+        /// The message.
+        id: MessageId,
+        /// Where its accepted record stands.
+        accepted: Position,
+    },
+}
+
+/// One push over one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// The connection.
+    pub connection: u64,
+    /// Its term.
+    pub term: Term,
+    /// The message.
+    pub id: MessageId,
+    /// Where its [`Accepted`] record (or the [`Record::Carried`] around it) stands.
+    pub accepted: Position,
+    /// Its number among the recipient's messages.
+    pub seq: Seq,
+    /// Number of this push.
+    pub attempt: u32,
+    /// Which life of the message.
+    pub generation: u32,
+}
+
+/// What the centre answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// To [`Input::Submit`].
+    Submitted(Result<Receipt, Refusal>),
+    /// To [`Input::Register`].
+    Registered(Result<(), Refusal>),
+    /// To [`Input::Connect`].
+    Connected(Result<Term, Refusal>),
+    /// To [`Input::Ready`]; `None` when the connection no longer counts.
+    Ready(Option<Welcome>),
+    /// To [`Input::Look`].
+    Message(Option<View>),
+    /// To [`Input::LookAcksRead`]; zero when nothing was read.
+    AcksRead(Position),
+    /// To [`Input::Count`].
+    Counted(Box<Counters>),
+    /// To every other input.
+    Done,
+}
+
+/// Proof of a durable send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's id: another than the submitted one when the key was known.
+    pub id: MessageId,
+    /// Where the fact stands.
+    pub position: Position,
+    /// Life of the store that holds it.
+    pub epoch: u64,
+    /// Its number among the recipient's messages.
+    pub seq: Seq,
+    /// The key was known: this is the earlier message, nothing new was accepted.
+    pub repeated: bool,
+    /// Whether the recipient was connected and ready.
+    pub online: bool,
+}
+
+/// Why an input was refused. Nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Nobody registered this recipient and it never connected.
+    #[error("recipient {agent} is not known")]
+    UnknownRecipient {
+        /// The name given.
+        agent: AgentName,
+    },
+    /// The key was used for something else.
+    #[error("the idempotency key was used before for message {id} with another content")]
+    KeyReused {
+        /// The message it was used for.
+        id: MessageId,
+    },
+    /// The body is over the limit.
+    #[error("the body has {bytes} bytes, at most {bytes_max} are allowed")]
+    BodyTooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The store holds as many unfinished messages as it may.
+    #[error("the store holds {pending} unfinished messages, which is its limit")]
+    Full {
+        /// How many.
+        pending: u64,
+    },
+    /// The store knows as many recipients as it may.
+    #[error("the store knows {recipients} recipients, which is its limit")]
+    TooManyRecipients {
+        /// How many.
+        recipients: usize,
+    },
+    /// The life of the message is over already.
+    #[error("the message would expire before it is accepted")]
+    AlreadyExpired,
+    /// The token's life is over.
+    #[error("the token has expired")]
+    TokenExpired,
+}
+
+/// The answer to a client that is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Life of the centre's store.
+    pub epoch: u64,
+    /// No message below this number will ever be pushed again to this recipient (N2).
+    pub oldest_replayable: Seq,
+    /// What the client missed for good, if anything (I13).
+    pub gap: Option<Gap>,
+    /// Messages that may be in flight.
+    pub window_messages: u32,
+    /// Messages waiting at this moment.
+    pub waiting: u64,
+}
+
+/// What a returning client missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// So many messages ended (expired, cancelled) before they reached it.
+    Ended {
+        /// How many.
+        count: u64,
+    },
+    /// The centre's store was restored: its numbers mean something else now.
+    OtherEpoch,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// Waits to be pushed.
+    Queued,
+    /// Pushed, no receipt yet.
+    Offered,
+    /// On the agent's disk.
+    Received,
+    /// Finished.
+    Ended(End),
+}
+
+/// What the state knows of a message; the rest stands in its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The message.
+    pub id: MessageId,
+    /// Where it is.
+    pub place: Place,
+    /// Its recipient.
+    pub agent: AgentName,
+    /// Whether the recipient is connected and ready.
+    pub online: bool,
+    /// Its last record; each names the one before.
+    pub last: Position,
+    /// Pushes of the current generation.
+    pub pushes: u32,
+    /// Which life of the message.
+    pub generation: u32,
+}
+
+/// The centre.
+#[derive(Debug)]
+pub struct Centre {
+    policy: Policy,
+    state: State,
+}
+
+impl Centre {
+    /// An empty centre.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            state: State::default(),
+        }
+    }
+
+    /// Its state, for checkers.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes `record` and applies it: the only way the state ever changes.
+    fn write(&mut self, record: &Record<'_>, out: &mut Out<Self>) -> Position {
+        let position = out.record(record);
+        self.apply(position, record)
+            .expect("a record just decided follows from the state");
+        position
+    }
+
+    fn apply(&mut self, position: Position, record: &Record<'_>) -> Result<(), RecordError> {
+        self.state.apply(position, record, &self.policy)
+    }
+}
+
+impl Machine for Centre {
+    type Input = Input;
+    type Effect = Effect;
+    type Reply = Reply;
+
+    fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
+        let reply = match input {
+            Input::Submit(message) => Reply::Submitted(self.submit(&message, now, out)),
+            Input::Register { tenant, agent } => {
+                Reply::Registered(self.known_or_new(&tenant, &agent, now, out).map(|_| ()))
+            }
+            Input::Connect {
+                tenant,
+                agent,
+                connection,
+                token_expires_at,
+            } => Reply::Connected(self.connect(
+                &tenant,
+                &agent,
+                connection,
+                token_expires_at,
+                now,
+                out,
+            )),
+            Input::Ready {
+                connection,
+                agent_epoch,
+                floor,
+                cursor,
+                centre_epoch,
+            } => Reply::Ready(self.ready(
+                connection,
+                agent_epoch,
+                floor,
+                cursor,
+                centre_epoch,
+                now,
+                out,
+            )),
+            Input::Disconnect { connection } => {
+                self.disconnect(connection, now, out);
+                Reply::Done
+            }
+            Input::Acks {
+                source,
+                through,
+                acks,
+            } => {
+                self.acks(source, through, acks, now, out);
+                Reply::Done
+            }
+            Input::Look { tenant, id } => Reply::Message(self.state.view(&tenant, id)),
+            Input::LookAcksRead { source } => Reply::AcksRead(self.state.acks_read(source)),
+            Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
+            Input::Carry { id, accepted } => {
+                self.carry(id, &accepted, now, out);
+                Reply::Done
+            }
+        };
+        out.reply(reply);
+    }
+
+    fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        self.expire_due(now, out);
+        self.push_overdue(now, out);
+        self.age_out(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.state.next_deadline(self.policy.retention)
+    }
+
+    fn restore(&mut self, position: Position, record: &[u8]) -> Result<(), RecordError> {
+        let record = decode_record(record)?;
+        self.apply(position, &record)
+    }
+
+    fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {
+        self.write(
+            &Record::Started {
+                at: now,
+                epoch: start.epoch,
+            },
+            out,
+        );
+    }
+
+    fn save(&self, image: &mut Vec<u8>) {
+        let taken = core::mem::take(image);
+        *image = crate::record::encode(&self.state, taken);
+    }
+
+    fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {
+        self.state = crate::record::decode(image)?;
+        Ok(())
+    }
+
+    fn oldest_needed(&self) -> Position {
+        self.state.oldest_needed()
+    }
+
+    fn release(&mut self, before: Position, bytes_max: u64, out: &mut Out<Self>) {
+        self.copy_forward(before, bytes_max, out);
+    }
+}

@@ -1,0 +1,341 @@
+//! What the centre writes down: its state is these records and nothing else (I28).
+
+use crate::ack::{Outcome, Stage};
+use crate::machine::Position;
+use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
+use crate::record::RecordError;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Reads a record of the centre.
+///
+/// # Errors
+/// It is of a newer schema, or no record.
+pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
+    crate::record::decode(bytes)
+}
+
+/// Reads the accepted message that stands at [`Push::accepted`](super::Push): the record itself, or
+/// the one that was copied forward.
+///
+/// # Errors
+/// It is of a newer schema, no record, or a record of another kind.
+pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
+    match decode_record(bytes)? {
+        Record::Accepted(accepted) => Ok(accepted),
+        Record::Carried { accepted, .. } => decode_accepted(accepted),
+        _ => Err(RecordError::Inconsistent("it is not an accepted message")),
+    }
+}
+
+/// Number of a recipient within one store, given when it became known.
+pub type RecipientNo = u32;
+
+/// Number of a message among all of its recipient: dense, from 1.
+pub type Seq = u64;
+
+/// Number of a connection of one recipient: each new one is one higher, and only the highest counts.
+pub type Term = u64;
+
+/// A fact about the centre. Kinds are only ever added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Record<'a> {
+    /// A process started on this store: whatever was connected or in flight no longer is.
+    Started {
+        /// When.
+        at: Timestamp,
+        /// Life of the store.
+        epoch: u64,
+    },
+    /// A recipient became known.
+    Recipient {
+        /// When.
+        at: Timestamp,
+        /// Its number.
+        recipient: RecipientNo,
+        /// The partition it belongs to.
+        partition: u16,
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        name: AgentName,
+    },
+    /// A message was accepted.
+    #[serde(borrow)]
+    Accepted(Accepted<'a>),
+    /// It is pushed over the current connection.
+    Offered {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// Over which connection.
+        term: Term,
+        /// Number of this push of this generation, from 1.
+        attempt: u32,
+        /// Why it is pushed.
+        cause: Cause,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// A connection was let in; every older one of this recipient no longer counts.
+    Connected {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// Its term.
+        term: Term,
+        /// The hub's number of it.
+        connection: u64,
+        /// End of its token.
+        token_expires_at: Timestamp,
+    },
+    /// The client said that its handlers exist: delivery may start.
+    Ready {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The connection.
+        term: Term,
+        /// Life of the agent's store; zero for a client that keeps none.
+        agent_epoch: u64,
+        /// The agent remembers every message from this number on.
+        floor: Seq,
+        /// Highest number below which the agent has all.
+        cursor: Seq,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// Its term.
+        term: Term,
+    },
+    /// No receipt within the ack wait: it is pushed again.
+    Overdue {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// The agent has it on disk.
+    Stored {
+        /// When the centre learned it.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// The push that brought it.
+        attempt: u32,
+        /// When, by the agent's clock.
+        occurred_at: Timestamp,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// The message reached a final state.
+    Settled {
+        /// When the centre learned it.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// The final state.
+        end: End,
+        /// The attempt that ended it; zero when none did.
+        attempt: u32,
+        /// When, by the clock of whoever ended it.
+        occurred_at: Timestamp,
+        /// In the words of whoever ended it.
+        outcome: Outcome,
+        /// How long the last attempt took, in milliseconds.
+        duration_ms: u32,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// An acknowledgement that changes nothing and is kept as evidence.
+    Kept {
+        /// When.
+        at: Timestamp,
+        /// The message it names.
+        id: MessageId,
+        /// Why it changes nothing.
+        why: Why,
+        /// What it said.
+        stage: Stage,
+        /// Tenant of whoever said it.
+        tenant: TenantName,
+        /// Whoever said it.
+        by: AgentName,
+        /// When, by the agent's clock.
+        occurred_at: Timestamp,
+        /// The rest of what it said.
+        outcome: Outcome,
+        /// The record about this message before this one; zero when the message is unknown.
+        previous: Position,
+    },
+    /// Every acknowledgement of that store up to this position has been acted on.
+    AcksRead {
+        /// When.
+        at: Timestamp,
+        /// Life of the ack store.
+        source: u64,
+        /// The last position acted on.
+        through: Position,
+    },
+    /// An unfinished message was copied forward, so that an old segment can go.
+    Carried {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// Its [`Accepted`] record, as written.
+        accepted: &'a [u8],
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// Finished messages whose retention is over are forgotten, with their idempotency keys.
+    AgedOut {
+        /// When.
+        at: Timestamp,
+        /// How many of the longest finished ones.
+        count: u32,
+    },
+}
+
+/// An accepted message: all that any later step needs of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Its id.
+    pub id: MessageId,
+    /// Its recipient's partition.
+    pub partition: u16,
+    /// Its recipient's number.
+    pub recipient: RecipientNo,
+    /// Its number among the recipient's messages.
+    pub seq: Seq,
+    /// Which life of the message: 1, and one more after each deliberate reprocessing.
+    pub generation: u32,
+    /// Digest of tenant and idempotency key; all zero without one.
+    pub key: [u8; 16],
+    /// Digest of everything the sender asked for: tells a retry from a reuse of the key.
+    pub fingerprint: [u8; 16],
+    /// SHA-256 of the body.
+    pub body_sha256: [u8; 32],
+    /// End of its life, if it has one.
+    pub expires_at: Option<Timestamp>,
+    /// The recipient's tenant.
+    pub tenant: &'a str,
+    /// The recipient.
+    pub to: &'a str,
+    /// Its type.
+    pub kind: &'a str,
+    /// Its lane.
+    pub lane: &'a str,
+    /// Attempts at the site before it is dead; the site's own policy when absent.
+    pub attempts_max: Option<u32>,
+    /// The sender's correlation id; empty when there is none.
+    pub correlation_id: &'a str,
+    /// What caused it; empty when nothing is named.
+    pub causation_id: &'a str,
+    /// W3C trace context of the send; empty when there was none.
+    pub traceparent: &'a str,
+    /// W3C trace state of the send; empty when there was none.
+    pub tracestate: &'a str,
+    /// Who sent it: the subject of the token.
+    pub sender: &'a str,
+    /// The body: raw JSON.
+    pub data: &'a [u8],
+}
+
+impl Accepted<'_> {
+    /// The lane as a name of its own.
+    pub fn lane_name(&self) -> Option<LaneName> {
+        LaneName::parse(self.lane).ok()
+    }
+
+    /// The type as a name of its own.
+    pub fn type_name(&self) -> Option<TypeName> {
+        TypeName::parse(self.kind).ok()
+    }
+}
+
+/// Why a message is pushed (I7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Cause {
+    /// For the first time.
+    New,
+    /// The connection it was pushed over ended before a receipt.
+    Disconnected,
+    /// The centre restarted before a receipt.
+    Restarted,
+    /// No receipt came within the ack wait.
+    Overdue,
+    /// The agent lost its store.
+    AgentStoreLost,
+}
+
+impl Cause {
+    /// The word shown in timelines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::New => "new",
+            Cause::Disconnected => "disconnected",
+            Cause::Restarted => "restarted",
+            Cause::Overdue => "overdue",
+            Cause::AgentStoreLost => "agent_store_lost",
+        }
+    }
+}
+
+/// A final state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum End {
+    /// The back office has it.
+    Processed,
+    /// The back office refused it.
+    Rejected,
+    /// Attempts used up.
+    Dead,
+    /// Its life was over first.
+    Expired,
+    /// Taken back first.
+    Cancelled,
+}
+
+/// Why an acknowledgement changed nothing and was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Why {
+    /// No such message: after a restore this is the only evidence of it (N6).
+    Orphan,
+    /// The message had ended in another way first.
+    Conflict,
+    /// The message had expired, died or been cancelled first.
+    Late,
+    /// Whoever said it is not the recipient.
+    Foreign,
+    /// It speaks of a generation that is not the current one.
+    OtherGeneration,
+}
+
+impl Why {
+    /// The word shown in timelines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Orphan => "orphan",
+            Why::Conflict => "conflict",
+            Why::Late => "late",
+            Why::Foreign => "foreign",
+            Why::OtherGeneration => "other_generation",
+        }
+    }
+}

@@ -1,0 +1,784 @@
+//! The centre's state, and what each record does to it.
+
+use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term};
+use super::{Place, Policy, View};
+use crate::hash::Map;
+use crate::limits;
+use crate::machine::Position;
+use crate::message::{AgentName, MessageId, TenantName};
+use crate::planted::Planted;
+use crate::record::RecordError;
+use crate::retry::ack_wait;
+use crate::time::{Duration, Timestamp};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Everything the centre knows. Derived from records alone.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    epoch: u64,
+    recipients: Vec<Recipient>,
+    by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
+    messages: Map<MessageId, Entry>,
+    keys: Map<[u8; 16], Remembered>,
+    connections: BTreeMap<u64, RecipientNo>,
+    expiries: BTreeSet<(Timestamp, RecipientNo, Seq)>,
+    ack_waits: BTreeSet<(Timestamp, RecipientNo, Seq)>,
+    finished: VecDeque<Finished>,
+    acks_read: BTreeMap<u64, Position>,
+    counters: Counters,
+}
+
+/// Where to find a message.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Entry {
+    Pending(RecipientNo, Seq),
+    Finished {
+        recipient: RecipientNo,
+        last: Position,
+        generation: u32,
+        end: End,
+    },
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    pub(super) id: MessageId,
+    pub(super) fingerprint: [u8; 16],
+    pub(super) position: Position,
+    pub(super) seq: Seq,
+}
+
+/// A finished message, until its retention is over.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Finished {
+    at: Timestamp,
+    id: MessageId,
+    accepted: Position,
+    key: [u8; 16],
+}
+
+/// One recipient and its queue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Recipient {
+    pub(super) tenant: TenantName,
+    pub(super) name: AgentName,
+    pub(super) partition: u16,
+    pub(super) term: Term,
+    pub(super) live: Option<Live>,
+    pub(super) seq_last: Seq,
+    pub(super) agent_epoch: u64,
+    pub(super) pending: BTreeMap<Seq, Pending>,
+    /// Every pending message from here on was never pushed.
+    pub(super) fresh_from: Seq,
+    /// Messages below `fresh_from` that have to be pushed again, and why.
+    pub(super) again: BTreeMap<Seq, Cause>,
+    /// Pushed, no receipt yet; and when the wait for it is over.
+    pub(super) in_flight: BTreeMap<Seq, Timestamp>,
+    pub(super) in_flight_bytes: u64,
+    /// Messages that ended before they arrived, above the agent's cursor.
+    pub(super) gaps: BTreeSet<Seq>,
+}
+
+/// The current connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Live {
+    pub(super) connection: u64,
+    pub(super) ready: bool,
+    pub(super) token_expires_at: Timestamp,
+}
+
+/// An unfinished message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) id: MessageId,
+    pub(super) accepted: Position,
+    pub(super) last: Position,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) key: [u8; 16],
+    pub(super) bytes: u32,
+    pub(super) pushes: u32,
+    pub(super) generation: u32,
+    pub(super) received: bool,
+}
+
+/// How many messages are where: `accepted` is always the sum of the others (I4, N11).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Ever accepted.
+    pub accepted: u64,
+    /// Unfinished.
+    pub pending: u64,
+    /// Taken by the back office.
+    pub processed: u64,
+    /// Refused by the back office.
+    pub rejected: u64,
+    /// Attempts used up.
+    pub dead: u64,
+    /// Life over first.
+    pub expired: u64,
+    /// Taken back first.
+    pub cancelled: u64,
+    /// Pushes ever made.
+    pub pushes: u64,
+    /// Pushes that SignalR alone would not have made: after a reconnect, a restart, an overdue
+    /// receipt (N12).
+    pub pushes_again: u64,
+    /// Acknowledgements that said what was known.
+    pub acks_repeated: u64,
+    /// Acknowledgements kept as evidence.
+    pub acks_kept: u64,
+    /// Finished ones forgotten after their retention.
+    pub aged_out: u64,
+}
+
+impl Counters {
+    /// Whether every accepted message is in exactly one place (I4).
+    pub fn conserved(&self) -> bool {
+        let ended = self.processed + self.rejected + self.dead + self.expired + self.cancelled;
+        self.accepted == self.pending + ended
+    }
+
+    fn ended(&mut self, end: End) -> &mut u64 {
+        match end {
+            End::Processed => &mut self.processed,
+            End::Rejected => &mut self.rejected,
+            End::Dead => &mut self.dead,
+            End::Expired => &mut self.expired,
+            End::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+const UNKNOWN_MESSAGE: RecordError = RecordError::Inconsistent("it names an unknown message");
+const UNKNOWN_RECIPIENT: RecordError = RecordError::Inconsistent("it names an unknown recipient");
+
+impl State {
+    /// What `record`, standing at `position`, changes.
+    pub(super) fn apply(
+        &mut self,
+        position: Position,
+        record: &Record<'_>,
+        policy: &Policy,
+    ) -> Result<(), RecordError> {
+        match record {
+            Record::Started { epoch, .. } => self.start(*epoch, policy),
+            Record::Recipient {
+                recipient,
+                partition,
+                tenant,
+                name,
+                ..
+            } => {
+                if *recipient as usize != self.recipients.len() {
+                    return Err(RecordError::Inconsistent(
+                        "a recipient's number is out of order",
+                    ));
+                }
+                self.by_name
+                    .insert((tenant.clone(), name.clone()), *recipient);
+                self.recipients
+                    .push(Recipient::new(tenant.clone(), name.clone(), *partition));
+            }
+            Record::Accepted(accepted) => self.accept(position, accepted)?,
+            Record::Offered {
+                at,
+                id,
+                attempt,
+                cause,
+                ..
+            } => {
+                self.offer(position, *id, *attempt, *cause, *at, policy)?;
+            }
+            Record::Connected {
+                recipient,
+                term,
+                connection,
+                token_expires_at,
+                ..
+            } => {
+                self.connect(*recipient, *term, *connection, *token_expires_at, policy)?;
+            }
+            Record::Ready {
+                recipient,
+                agent_epoch,
+                cursor,
+                ..
+            } => {
+                self.ready(*recipient, *agent_epoch, *cursor)?;
+            }
+            Record::Disconnected {
+                recipient, term, ..
+            } => {
+                if self.recipient(*recipient)?.term == *term {
+                    self.end_connection(*recipient, Cause::Disconnected, policy);
+                }
+            }
+            Record::Overdue { id, .. } => {
+                let (recipient, seq) = self.pending_place(*id)?;
+                self.touch(*id, position)?;
+                self.land(recipient, seq);
+                self.requeue(recipient, seq, Cause::Overdue, policy);
+            }
+            Record::Stored { id, .. } => {
+                let (recipient, seq) = self.pending_place(*id)?;
+                self.land(recipient, seq);
+                let queue = &mut self.recipients[recipient as usize];
+                queue.again.remove(&seq);
+                let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
+                pending.received = true;
+                pending.last = position;
+            }
+            Record::Settled { at, id, end, .. } => self.settle(position, *id, *end, *at)?,
+            Record::Kept { id, .. } => {
+                self.counters.acks_kept += 1;
+                if self.messages.contains_key(id) {
+                    self.touch(*id, position)?;
+                }
+            }
+            Record::AcksRead {
+                source, through, ..
+            } => {
+                self.acks_read.insert(*source, *through);
+            }
+            Record::Carried { id, .. } => {
+                let (recipient, seq) = self.pending_place(*id)?;
+                let queue = &mut self.recipients[recipient as usize];
+                let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
+                pending.accepted = position;
+                pending.last = position;
+            }
+            Record::AgedOut { count, .. } => self.forget(*count),
+        }
+        Ok(())
+    }
+
+    /// Nothing survives a restart of the process that depends on a living connection.
+    fn start(&mut self, epoch: u64, policy: &Policy) {
+        self.epoch = epoch;
+        if policy.planted.is(Planted::ForgetKeys) {
+            self.keys.clear();
+        }
+        for recipient in 0..self.recipients.len() as RecipientNo {
+            self.end_connection(recipient, Cause::Restarted, policy);
+        }
+    }
+
+    fn accept(&mut self, position: Position, accepted: &Accepted<'_>) -> Result<(), RecordError> {
+        let queue = self
+            .recipients
+            .get_mut(accepted.recipient as usize)
+            .ok_or(UNKNOWN_RECIPIENT)?;
+        queue.seq_last = accepted.seq;
+        if queue.pending.is_empty() {
+            queue.fresh_from = accepted.seq;
+        }
+        let pending = Pending {
+            id: accepted.id,
+            accepted: position,
+            last: position,
+            expires_at: accepted.expires_at,
+            key: accepted.key,
+            bytes: accepted.data.len() as u32,
+            pushes: 0,
+            generation: accepted.generation,
+            received: false,
+        };
+        queue.pending.insert(accepted.seq, pending);
+        if let Some(at) = accepted.expires_at {
+            self.expiries.insert((at, accepted.recipient, accepted.seq));
+        }
+        if accepted.key != [0; 16] {
+            let remembered = Remembered {
+                id: accepted.id,
+                fingerprint: accepted.fingerprint,
+                position,
+                seq: accepted.seq,
+            };
+            self.keys.insert(accepted.key, remembered);
+        }
+        self.messages.insert(
+            accepted.id,
+            Entry::Pending(accepted.recipient, accepted.seq),
+        );
+        self.counters.accepted += 1;
+        self.counters.pending += 1;
+        Ok(())
+    }
+
+    fn offer(
+        &mut self,
+        position: Position,
+        id: MessageId,
+        attempt: u32,
+        cause: Cause,
+        at: Timestamp,
+        policy: &Policy,
+    ) -> Result<(), RecordError> {
+        let (recipient, seq) = self.pending_place(id)?;
+        let queue = &mut self.recipients[recipient as usize];
+        let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
+        pending.pushes = attempt;
+        pending.last = position;
+        let due = at + ack_wait(policy.ack_wait, policy.ack_wait_max, attempt);
+        queue.in_flight_bytes += u64::from(pending.bytes);
+        queue.again.remove(&seq);
+        if seq >= queue.fresh_from {
+            queue.fresh_from = seq + 1;
+        }
+        queue.in_flight.insert(seq, due);
+        self.ack_waits.insert((due, recipient, seq));
+        self.counters.pushes += 1;
+        if cause != Cause::New {
+            self.counters.pushes_again += 1;
+        }
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        recipient: RecipientNo,
+        term: Term,
+        connection: u64,
+        token_expires_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<(), RecordError> {
+        self.recipient(recipient)?;
+        self.end_connection(recipient, Cause::Disconnected, policy);
+        let queue = &mut self.recipients[recipient as usize];
+        queue.term = term;
+        queue.live = Some(Live {
+            connection,
+            ready: false,
+            token_expires_at,
+        });
+        self.connections.insert(connection, recipient);
+        Ok(())
+    }
+
+    fn ready(
+        &mut self,
+        recipient: RecipientNo,
+        agent_epoch: u64,
+        cursor: Seq,
+    ) -> Result<(), RecordError> {
+        let queue = self
+            .recipients
+            .get_mut(recipient as usize)
+            .ok_or(UNKNOWN_RECIPIENT)?;
+        if let Some(live) = &mut queue.live {
+            live.ready = true;
+        }
+        let lost = agent_epoch != 0 && queue.agent_epoch != 0 && queue.agent_epoch != agent_epoch;
+        if agent_epoch != 0 {
+            queue.agent_epoch = agent_epoch;
+        }
+        queue.gaps = queue.gaps.split_off(&(cursor + 1));
+        if lost {
+            let received = queue
+                .pending
+                .iter_mut()
+                .filter(|(_, pending)| pending.received);
+            for (&seq, pending) in received {
+                pending.received = false;
+                queue.again.insert(seq, Cause::AgentStoreLost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the current connection away; what it carried has to be pushed again.
+    fn end_connection(&mut self, recipient: RecipientNo, cause: Cause, policy: &Policy) {
+        let queue = &mut self.recipients[recipient as usize];
+        if let Some(live) = queue.live.take() {
+            self.connections.remove(&live.connection);
+        }
+        let in_flight = core::mem::take(&mut queue.in_flight);
+        queue.in_flight_bytes = 0;
+        for (seq, due) in in_flight {
+            self.ack_waits.remove(&(due, recipient, seq));
+            if policy.planted.is(Planted::DropOnDisconnect) {
+                self.drop_without_end(recipient, seq);
+            } else if !policy.planted.is(Planted::NoReoffer) {
+                self.requeue(recipient, seq, cause, policy);
+            }
+        }
+    }
+
+    fn requeue(&mut self, recipient: RecipientNo, seq: Seq, cause: Cause, policy: &Policy) {
+        let queue = &mut self.recipients[recipient as usize];
+        if policy.planted.is(Planted::RequeueAtEnd) {
+            queue.move_to_end(seq, cause, &mut self.messages);
+        } else {
+            queue.again.insert(seq, cause);
+        }
+    }
+
+    /// No longer in flight.
+    fn land(&mut self, recipient: RecipientNo, seq: Seq) {
+        let queue = &mut self.recipients[recipient as usize];
+        if let Some(due) = queue.in_flight.remove(&seq) {
+            self.ack_waits.remove(&(due, recipient, seq));
+            let bytes = queue
+                .pending
+                .get(&seq)
+                .map_or(0, |pending| u64::from(pending.bytes));
+            queue.in_flight_bytes = queue.in_flight_bytes.saturating_sub(bytes);
+        }
+    }
+
+    fn settle(
+        &mut self,
+        position: Position,
+        id: MessageId,
+        end: End,
+        at: Timestamp,
+    ) -> Result<(), RecordError> {
+        if let Some(Entry::Finished {
+            last, end: before, ..
+        }) = self.messages.get_mut(&id)
+        {
+            // Only a planted defect writes a second end.
+            *self.counters.ended(*before) -= 1;
+            *self.counters.ended(end) += 1;
+            (*last, *before) = (position, end);
+            return Ok(());
+        }
+        let (recipient, seq) = self.pending_place(id)?;
+        self.land(recipient, seq);
+        let queue = &mut self.recipients[recipient as usize];
+        let pending = queue.pending.remove(&seq).ok_or(UNKNOWN_MESSAGE)?;
+        queue.again.remove(&seq);
+        let arrived = pending.received || end == End::Processed || end == End::Rejected;
+        if !arrived && pending.generation == 1 {
+            queue.gaps.insert(seq);
+            if queue.gaps.len() > limits::GAPS_PER_RECIPIENT_MAX {
+                queue.gaps.pop_first();
+            }
+        }
+        if let Some(expires_at) = pending.expires_at {
+            self.expiries.remove(&(expires_at, recipient, seq));
+        }
+        let entry = Entry::Finished {
+            recipient,
+            last: position,
+            generation: pending.generation,
+            end,
+        };
+        self.messages.insert(id, entry);
+        let Pending { accepted, key, .. } = pending;
+        self.finished.push_back(Finished {
+            at,
+            id,
+            accepted,
+            key,
+        });
+        self.counters.pending -= 1;
+        *self.counters.ended(end) += 1;
+        Ok(())
+    }
+
+    fn forget(&mut self, count: u32) {
+        for _ in 0..count {
+            let Some(oldest) = self.finished.pop_front() else {
+                break;
+            };
+            self.messages.remove(&oldest.id);
+            self.keys.remove(&oldest.key);
+            self.counters.aged_out += 1;
+        }
+    }
+
+    /// Sets the last record of a message.
+    fn touch(&mut self, id: MessageId, position: Position) -> Result<(), RecordError> {
+        match self.messages.get_mut(&id).ok_or(UNKNOWN_MESSAGE)? {
+            Entry::Finished { last, .. } => *last = position,
+            Entry::Pending(recipient, seq) => {
+                let queue = &mut self.recipients[*recipient as usize];
+                queue.pending.get_mut(seq).ok_or(UNKNOWN_MESSAGE)?.last = position;
+            }
+        }
+        Ok(())
+    }
+
+    fn pending_place(&self, id: MessageId) -> Result<(RecipientNo, Seq), RecordError> {
+        match self.messages.get(&id) {
+            Some(Entry::Pending(recipient, seq)) => Ok((*recipient, *seq)),
+            _ => Err(UNKNOWN_MESSAGE),
+        }
+    }
+
+    fn recipient(&self, recipient: RecipientNo) -> Result<&Recipient, RecordError> {
+        self.recipients
+            .get(recipient as usize)
+            .ok_or(UNKNOWN_RECIPIENT)
+    }
+}
+
+/// Questions the rules ask.
+impl State {
+    /// How many messages are where.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Life of the store.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the pending messages counted one by one are as many as the counter says (I4).
+    pub fn conserved(&self) -> bool {
+        let counted: u64 = self
+            .recipients
+            .iter()
+            .map(|queue| queue.pending.len() as u64)
+            .sum();
+        self.counters.conserved() && counted == self.counters.pending
+    }
+
+    /// Messages in flight per recipient, with bytes: for the check of windows (I16).
+    pub fn in_flight(&self) -> impl Iterator<Item = (&AgentName, usize, u64)> {
+        self.recipients
+            .iter()
+            .map(|queue| (&queue.name, queue.in_flight.len(), queue.in_flight_bytes))
+    }
+
+    /// Unfinished messages of `agent`.
+    pub fn waiting(&self, tenant: &TenantName, agent: &AgentName) -> usize {
+        self.number_of(tenant, agent)
+            .map_or(0, |no| self.queue(no).pending.len())
+    }
+
+    pub(super) fn number_of(&self, tenant: &TenantName, agent: &AgentName) -> Option<RecipientNo> {
+        self.by_name.get(&(tenant.clone(), agent.clone())).copied()
+    }
+
+    pub(super) fn queue(&self, recipient: RecipientNo) -> &Recipient {
+        &self.recipients[recipient as usize]
+    }
+
+    pub(super) fn recipient_count(&self) -> usize {
+        self.recipients.len()
+    }
+
+    pub(super) fn entry(&self, id: MessageId) -> Option<Entry> {
+        self.messages.get(&id).copied()
+    }
+
+    pub(super) fn key(&self, key: &[u8; 16]) -> Option<&Remembered> {
+        self.keys.get(key)
+    }
+
+    pub(super) fn recipient_of_connection(&self, connection: u64) -> Option<RecipientNo> {
+        self.connections.get(&connection).copied()
+    }
+
+    pub(super) fn acks_read(&self, source: u64) -> Position {
+        self.acks_read.get(&source).copied().unwrap_or(0)
+    }
+
+    pub(super) fn last_record(&self, id: MessageId) -> Position {
+        match self.messages.get(&id) {
+            Some(Entry::Finished { last, .. }) => *last,
+            Some(Entry::Pending(recipient, seq)) => self
+                .queue(*recipient)
+                .pending
+                .get(seq)
+                .map_or(0, |pending| pending.last),
+            None => 0,
+        }
+    }
+
+    pub(super) fn view(&self, tenant: &TenantName, id: MessageId) -> Option<View> {
+        let entry = self.entry(id)?;
+        let (Entry::Pending(recipient, _) | Entry::Finished { recipient, .. }) = entry;
+        let queue = self.queue(recipient);
+        if queue.tenant != *tenant {
+            return None;
+        }
+        let online = queue.live.as_ref().is_some_and(|live| live.ready);
+        let agent = queue.name.clone();
+        Some(match entry {
+            Entry::Finished {
+                last,
+                generation,
+                end,
+                ..
+            } => View {
+                id,
+                place: Place::Ended(end),
+                agent,
+                online,
+                last,
+                pushes: 0,
+                generation,
+            },
+            Entry::Pending(_, seq) => {
+                let pending = queue.pending.get(&seq)?;
+                let place = if pending.received {
+                    Place::Received
+                } else if queue.in_flight.contains_key(&seq) {
+                    Place::Offered
+                } else {
+                    Place::Queued
+                };
+                View {
+                    id,
+                    place,
+                    agent,
+                    online,
+                    last: pending.last,
+                    pushes: pending.pushes,
+                    generation: pending.generation,
+                }
+            }
+        })
+    }
+
+    /// The oldest message whose life is over.
+    pub(super) fn first_expired(&self, now: Timestamp) -> Option<MessageId> {
+        let &(at, recipient, seq) = self.expiries.first()?;
+        (at <= now).then(|| {
+            self.queue(recipient)
+                .pending
+                .get(&seq)
+                .map(|pending| pending.id)
+        })?
+    }
+
+    /// The message whose receipt is longest overdue.
+    pub(super) fn first_overdue(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
+        let &(due, recipient, seq) = self.ack_waits.first()?;
+        let id = self
+            .queue(recipient)
+            .pending
+            .get(&seq)
+            .map(|pending| pending.id)?;
+        (due <= now).then_some((recipient, id))
+    }
+
+    /// How many finished messages, oldest first, ended at or before `until`.
+    pub(super) fn finished_until(&self, until: Timestamp, at_most: usize) -> u32 {
+        self.finished
+            .iter()
+            .take(at_most)
+            .take_while(|finished| finished.at <= until)
+            .count() as u32
+    }
+
+    pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
+        let expiry = self.expiries.first().map(|(at, ..)| *at);
+        let overdue = self.ack_waits.first().map(|(at, ..)| *at);
+        let aged = self
+            .finished
+            .front()
+            .map(|finished| finished.at + retention);
+        [expiry, overdue, aged].into_iter().flatten().min()
+    }
+
+    /// Unfinished messages whose accepted record stands before `before`.
+    pub(super) fn accepted_before(
+        &self,
+        before: Position,
+    ) -> impl Iterator<Item = (MessageId, &Pending)> {
+        let pending = self
+            .recipients
+            .iter()
+            .flat_map(|queue| queue.pending.values());
+        pending
+            .filter(move |pending| pending.accepted < before)
+            .map(|pending| (pending.id, pending))
+    }
+
+    /// Where the oldest accepted record of a finished, remembered message stands.
+    pub(super) fn oldest_finished(&self) -> Position {
+        self.finished
+            .iter()
+            .map(|finished| finished.accepted)
+            .min()
+            .unwrap_or(Position::MAX)
+    }
+
+    pub(super) fn oldest_needed(&self) -> Position {
+        let pending = self
+            .recipients
+            .iter()
+            .flat_map(|queue| queue.pending.values());
+        let oldest_pending = pending.map(|pending| pending.accepted).min();
+        oldest_pending
+            .unwrap_or(Position::MAX)
+            .min(self.oldest_finished())
+    }
+}
+
+impl Recipient {
+    fn new(tenant: TenantName, name: AgentName, partition: u16) -> Self {
+        Self {
+            tenant,
+            name,
+            partition,
+            term: 0,
+            live: None,
+            seq_last: 0,
+            agent_epoch: 0,
+            pending: BTreeMap::new(),
+            fresh_from: 1,
+            again: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            in_flight_bytes: 0,
+            gaps: BTreeSet::new(),
+        }
+    }
+
+    /// The next message to push, and why: the lowest that waits.
+    pub(super) fn next_to_push(&self) -> Option<(Seq, Cause)> {
+        let again = self
+            .again
+            .first_key_value()
+            .map(|(seq, cause)| (*seq, *cause));
+        let fresh = self
+            .pending
+            .range(self.fresh_from..)
+            .find(|(_, pending)| !pending.received);
+        let fresh = fresh.map(|(seq, _)| (*seq, Cause::New));
+        match (again, fresh) {
+            (Some(again), Some(fresh)) if fresh.0 < again.0 => Some(fresh),
+            (Some(again), _) => Some(again),
+            (None, fresh) => fresh,
+        }
+    }
+
+    /// The lowest number that may ever be pushed again.
+    pub(super) fn oldest_replayable(&self) -> Seq {
+        self.pending
+            .first_key_value()
+            .map_or(self.seq_last + 1, |(seq, _)| *seq)
+    }
+}
+
+/// What planted defects do.
+impl State {
+    fn drop_without_end(&mut self, recipient: RecipientNo, seq: Seq) {
+        if let Some(pending) = self.recipients[recipient as usize].pending.remove(&seq) {
+            self.messages.remove(&pending.id);
+        }
+    }
+}
+
+impl Recipient {
+    fn move_to_end(&mut self, seq: Seq, cause: Cause, messages: &mut Map<MessageId, Entry>) {
+        let Some(pending) = self.pending.remove(&seq) else {
+            return;
+        };
+        self.seq_last += 1;
+        if let Some(Entry::Pending(_, place)) = messages.get_mut(&pending.id) {
+            *place = self.seq_last;
+        }
+        self.again.insert(self.seq_last, cause);
+        self.pending.insert(self.seq_last, pending);
+    }
+}

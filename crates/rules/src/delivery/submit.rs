@@ -1,0 +1,142 @@
+//! Accepting a message: once per idempotency key, for a known recipient, within the limits.
+
+use super::record::{Accepted, RecipientNo, Record};
+use super::{Centre, Receipt, Refusal, Submission};
+use crate::limits;
+use crate::machine::Out;
+use crate::message::{AgentName, TenantName};
+use crate::planted::Planted;
+use crate::time::Timestamp;
+
+impl Centre {
+    pub(super) fn submit(
+        &mut self,
+        message: &Submission,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<Receipt, Refusal> {
+        if let Some(earlier) = self.earlier(message)? {
+            return Ok(earlier);
+        }
+        self.check(message, now)?;
+        let recipient = self.target(&message.tenant, &message.to, now, out)?;
+        let queue = self.state.queue(recipient);
+        let online = queue.live.as_ref().is_some_and(|live| live.ready);
+        let seq = queue.seq_last + 1;
+        let record = Record::Accepted(Accepted {
+            at: now,
+            id: message.id,
+            partition: queue.partition,
+            recipient,
+            seq,
+            generation: 1,
+            key: message.key.unwrap_or_default(),
+            fingerprint: message.fingerprint,
+            body_sha256: message.body_sha256,
+            expires_at: message.expires_at,
+            tenant: message.tenant.as_str(),
+            to: message.to.as_str(),
+            kind: message.kind.as_str(),
+            lane: message.lane.as_str(),
+            attempts_max: message.attempts_max,
+            correlation_id: &message.correlation_id,
+            causation_id: &message.causation_id,
+            traceparent: &message.traceparent,
+            tracestate: &message.tracestate,
+            sender: &message.sender,
+            data: &message.data,
+        });
+        let position =
+            if self.policy.planted.is(Planted::AcceptWithoutRecord) && seq.is_multiple_of(7) {
+                out.next_position()
+            } else {
+                self.write(&record, out)
+            };
+        self.push_what_fits(recipient, now, out);
+        let epoch = self.state.epoch();
+        Ok(Receipt {
+            id: message.id,
+            position,
+            epoch,
+            seq,
+            repeated: false,
+            online,
+        })
+    }
+
+    /// The receipt of the message that this key stands for, if it is the same message.
+    fn earlier(&self, message: &Submission) -> Result<Option<Receipt>, Refusal> {
+        let Some(known) = message.key.as_ref().and_then(|key| self.state.key(key)) else {
+            return Ok(None);
+        };
+        if known.fingerprint != message.fingerprint {
+            return Err(Refusal::KeyReused { id: known.id });
+        }
+        let view = self.state.view(&message.tenant, known.id);
+        Ok(Some(Receipt {
+            id: known.id,
+            position: known.position,
+            epoch: self.state.epoch(),
+            seq: known.seq,
+            repeated: true,
+            online: view.is_some_and(|view| view.online),
+        }))
+    }
+
+    fn check(&self, message: &Submission, now: Timestamp) -> Result<(), Refusal> {
+        let (bytes, bytes_max) = (message.data.len(), self.policy.body_bytes_max);
+        if bytes > bytes_max {
+            return Err(Refusal::BodyTooLarge { bytes, bytes_max });
+        }
+        if message.expires_at.is_some_and(|at| at <= now) {
+            return Err(Refusal::AlreadyExpired);
+        }
+        let pending = self.state.counters().pending;
+        if pending >= self.policy.pending_max {
+            return Err(Refusal::Full { pending });
+        }
+        Ok(())
+    }
+
+    fn target(
+        &mut self,
+        tenant: &TenantName,
+        agent: &AgentName,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<RecipientNo, Refusal> {
+        match self.state.number_of(tenant, agent) {
+            None if self.policy.strict_targets => Err(Refusal::UnknownRecipient {
+                agent: agent.clone(),
+            }),
+            _ => self.known_or_new(tenant, agent, now, out),
+        }
+    }
+
+    /// The recipient's number; a new one is written down first.
+    pub(super) fn known_or_new(
+        &mut self,
+        tenant: &TenantName,
+        agent: &AgentName,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<RecipientNo, Refusal> {
+        if let Some(recipient) = self.state.number_of(tenant, agent) {
+            return Ok(recipient);
+        }
+        let recipients = self.state.recipient_count();
+        if recipients >= limits::RECIPIENTS_MAX {
+            return Err(Refusal::TooManyRecipients { recipients });
+        }
+        let digest = crate::hash::digest(&[tenant.as_str().as_bytes(), agent.as_str().as_bytes()]);
+        let record = Record::Recipient {
+            at: now,
+            recipient: recipients as RecipientNo,
+            partition: (digest % u64::from(self.policy.partitions.max(1))) as u16,
+            tenant: tenant.clone(),
+            name: agent.clone(),
+        };
+        self.write(&record, out);
+        Ok(recipients as RecipientNo)
+    }
+}

@@ -1,0 +1,46 @@
+//! The bound of everything that can grow, and why it is what it is.
+//!
+//! At a limit a request is refused with its cause; nothing that was accepted is dropped (I17).
+
+/// Longest name of a tenant, agent, message type or lane, in bytes. Names travel in every record.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Longest idempotency key, in bytes: room for a UUID with a prefix, or a URL path.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Largest body carried inside the message, in bytes. Above it a claim check is the right tool.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest correlation id, causation id, traceparent or tracestate, in bytes (W3C allows 512).
+pub const CONTEXT_BYTES_MAX: usize = 512;
+
+/// Longest outcome code an agent may report, in bytes.
+pub const OUTCOME_CODE_BYTES_MAX: usize = 64;
+
+/// Longest outcome detail an agent may report, in bytes; longer text is cut, never refused,
+/// because an acknowledgement must not be lost over its prose.
+pub const OUTCOME_DETAIL_BYTES_MAX: usize = 2048;
+
+/// Largest outcome data (raw JSON) an agent may report, in bytes.
+pub const OUTCOME_DATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Most acknowledgements in one request: what an agent flushes in a few round trips.
+pub const ACKS_PER_POST_MAX: usize = 500;
+
+/// Most messages in one batch request.
+pub const MESSAGES_PER_BATCH_MAX: usize = 1000;
+
+/// Most unfinished messages of one centre. One costs about 128 bytes of memory: 10 GiB at the limit.
+pub const PENDING_MAX: u64 = 80_000_000;
+
+/// Most recipients one centre knows.
+pub const RECIPIENTS_MAX: usize = 1_000_000;
+
+/// Messages handled by one deadline step, so that one step stays short.
+pub const PER_DEADLINE_MAX: usize = 1000;
+
+/// Recent acknowledgements the ack store remembers to answer `duplicate` without a second record.
+pub const RECENT_ACKS_MAX: usize = 65_536;
+
+/// Ended-before-arrival sequence numbers remembered per recipient to tell a returning agent its gap.
+pub const GAPS_PER_RECIPIENT_MAX: usize = 10_000;

@@ -1,0 +1,42 @@
+//! Known defects that a test can switch on, to prove that the checker meant for them sees them.
+//!
+//! Without the feature `planted-bugs`, [`Planted`] has one value, "none", and every question about
+//! it is answered `false` at compile time.
+
+/// One planted defect; [`Planted::None`] in every real build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Planted {
+    /// No defect.
+    #[default]
+    None,
+    /// I1: a send is answered although its record was never written.
+    AcceptWithoutRecord,
+    /// I2: the body of another message is pushed.
+    PushForeignBody,
+    /// I3: idempotency keys are not remembered over a restart.
+    ForgetKeys,
+    /// I4: a message leaves the pending ones without reaching a final state.
+    DropOnDisconnect,
+    /// I6: what was pushed in vain goes to the end of its queue.
+    RequeueAtEnd,
+    /// I7: a message is pushed twice without a cause.
+    PushTwice,
+    /// I9: a failed attempt is acknowledged as done.
+    AcknowledgeFailure,
+    /// I11: a second final acknowledgement overrides the first.
+    LastAckWins,
+    /// I13: what was pushed but not received is not offered again.
+    NoReoffer,
+    /// I14: an older connection stays current.
+    NoSupersede,
+    /// I18: the ack cursor moves on although the acks were not applied.
+    CursorBeforeAcks,
+}
+
+impl Planted {
+    /// Whether this is the defect `bug`. Always `false` without the feature `planted-bugs`.
+    pub fn is(self, bug: Planted) -> bool {
+        cfg!(feature = "planted-bugs") && self == bug
+    }
+}

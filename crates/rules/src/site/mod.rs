@@ -1,0 +1,566 @@
+//! The site: a message is kept before it is worked on, worked on until it ends, and its end is told
+//! until the centre has heard it.
+//!
+//! *Seen* and *done* are two facts, never one: a message is seen when its record in the inbox is
+//! durable, and done only when the back office's answer is (I8, I9). A crash between the two leaves
+//! it to be worked on again, with the attempt counted and the repeat declared (I10, I23).
+//!
+//! One message of a lane is worked on at a time, in the order of arrival, which is the centre's
+//! order (I6). Messages of different lanes are worked on side by side.
+//!
+//! Left out on purpose: what the work is (a sink's business), and how an acknowledgement travels
+//! (a poster's business: it takes what is owed and says what arrived).
+
+mod record;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use record::{Record, Worked, decode_record};
+pub use state::{AckOwed, OwedStage, State};
+
+use crate::ack::{Outcome, Stage};
+use crate::machine::{Machine, Out, Position, Start};
+use crate::message::{LaneName, MessageId};
+use crate::planted::Planted;
+use crate::record::RecordError;
+use crate::retry::RetryPolicy;
+use crate::time::{Duration, Timestamp};
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// What the site is told to do by whoever runs it; every default says why.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Messages worked on at the same time, each of another lane. Default: 8.
+    pub workers: u32,
+    /// How a message that failed is tried again.
+    pub retry: RetryPolicy,
+    /// A defect planted by a test; none otherwise.
+    pub planted: Planted,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            workers: 8,
+            retry: RetryPolicy::default(),
+            planted: Planted::None,
+        }
+    }
+}
+
+/// A message as it came over the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its id.
+    pub id: MessageId,
+    /// Which life of it.
+    pub generation: u32,
+    /// Its number among this site's messages.
+    pub seq: u64,
+    /// Number of the push that brought it.
+    pub attempt: u32,
+    /// Its lane.
+    pub lane: LaneName,
+    /// Attempts before it is dead, when the sender said so.
+    pub attempts_max: Option<u32>,
+    /// The envelope as it came: raw JSON.
+    pub envelope: Bytes,
+}
+
+/// What can happen to the site.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A push arrived. Answered by [`Reply::Arrived`] once it is durable.
+    Arrived(Arrival),
+    /// The centre welcomed the connection.
+    Welcomed {
+        /// Life of the centre's store.
+        centre_epoch: u64,
+        /// No message below this number will ever be pushed again.
+        oldest_replayable: u64,
+    },
+    /// Work ended.
+    Worked {
+        /// The message.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// The attempt.
+        attempt: u32,
+        /// How it ended.
+        result: WorkResult,
+        /// How long it took, in milliseconds.
+        duration_ms: u32,
+    },
+    /// The poster asks what is owed to the centre. Answered by [`Reply::Owed`].
+    TakeOwed {
+        /// At most so many.
+        at_most: usize,
+    },
+    /// The ack API took these, durably.
+    Posted {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
+    /// The connection asks what to say at `ready`. Answered by [`Reply::Standing`].
+    LookStanding,
+    /// Somebody asks for the counters. Answered by [`Reply::Counted`].
+    Count,
+    /// The caller read back what [`Effect::CopyForward`] named.
+    Carry {
+        /// The message.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// The record it stands in, as written.
+        inboxed: Bytes,
+    },
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkResult {
+    /// The back office has it; its effect is committed.
+    Done(Outcome),
+    /// The back office refused it for good.
+    Rejected(Outcome),
+    /// It failed and may succeed later.
+    Failed {
+        /// Why.
+        outcome: Outcome,
+        /// When the back office asked to be tried again, if it did.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What the site asks the world to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Work on this message.
+    Work(Work),
+    /// Something is owed to the centre: the poster may ask for it.
+    Owing,
+    /// Read back this message's record and bring it as [`Input::Carry`].
+    CopyForward {
+        /// The message.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// Where it stands.
+        inboxed: Position,
+    },
+}
+
+/// One attempt at one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The message.
+    pub id: MessageId,
+    /// Which life of it.
+    pub generation: u32,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// Where its [`Record::Inboxed`] (or the [`Record::Carried`] around it) stands.
+    pub inboxed: Position,
+    /// An earlier attempt was cut short by a crash: its effect may have happened.
+    pub possibly_repeated: bool,
+}
+
+/// What the site answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// To [`Input::Arrived`]: whether it was new.
+    Arrived {
+        /// New, and durable now.
+        new: bool,
+    },
+    /// To [`Input::TakeOwed`].
+    Owed(Vec<AckOwed>),
+    /// To [`Input::LookStanding`].
+    Standing(Standing),
+    /// To [`Input::Count`].
+    Counted(Counters),
+    /// To every other input.
+    Done,
+}
+
+/// What a site says of itself at `ready`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Life of the site's store.
+    pub epoch: u64,
+    /// Life of the centre's store that the numbers belong to; zero when none was met.
+    pub centre_epoch: u64,
+    /// Every message from this number on is remembered.
+    pub floor: u64,
+    /// Highest number below which all have arrived.
+    pub cursor: u64,
+}
+
+/// How many messages of this site are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Ever arrived and new.
+    pub arrived: u64,
+    /// Arrived again and dropped.
+    pub repeated: u64,
+    /// Not ended.
+    pub waiting: u64,
+    /// Being worked on.
+    pub running: u64,
+    /// Taken by the back office.
+    pub done: u64,
+    /// Refused by the back office.
+    pub rejected: u64,
+    /// Attempts used up.
+    pub dead: u64,
+    /// Owed to the centre.
+    pub owed: u64,
+}
+
+/// The site.
+#[derive(Debug)]
+pub struct Site {
+    policy: Policy,
+    state: State,
+}
+
+impl Site {
+    /// An empty site.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            state: State::default(),
+        }
+    }
+
+    /// Its state, for checkers.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn write(&mut self, record: &Record<'_>, out: &mut Out<Self>) -> Position {
+        let position = out.record(record);
+        self.state
+            .apply(position, record)
+            .expect("a record just decided follows from the state");
+        position
+    }
+
+    fn arrived(&mut self, arrival: &Arrival, now: Timestamp, out: &mut Out<Self>) -> bool {
+        let Arrival { id, generation, .. } = *arrival;
+        if self.state.knows(id, generation) {
+            // It was pushed again, so the centre has not heard of it: tell it again.
+            if self.state.has_told(id, generation) {
+                let attempt = arrival.attempt;
+                self.write(
+                    &Record::Repeated {
+                        at: now,
+                        id,
+                        generation,
+                        attempt,
+                    },
+                    out,
+                );
+                out.effect(Effect::Owing);
+            }
+            return false;
+        }
+        let record = Record::Inboxed {
+            at: now,
+            id,
+            generation,
+            seq: arrival.seq,
+            attempt: arrival.attempt,
+            lane: arrival.lane.clone(),
+            attempts_max: arrival.attempts_max,
+            envelope: &arrival.envelope,
+        };
+        self.write(&record, out);
+        out.effect(Effect::Owing);
+        self.start_work(now, out);
+        true
+    }
+
+    /// Starts as much work as there are workers and lanes free for it.
+    fn start_work(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        while self.state.running() < self.policy.workers {
+            let Some(next) = self.state.next_work(now) else {
+                return;
+            };
+            if next.attempt > next.attempts_max.unwrap_or(self.policy.retry.attempts_max) {
+                // Only a crash in the last attempt leads here: it counted (I23).
+                self.give_up(next.id, next.generation, next.attempt - 1, now, out);
+                continue;
+            }
+            let (id, generation, attempt) = (next.id, next.generation, next.attempt);
+            self.write(
+                &Record::WorkStarted {
+                    at: now,
+                    id,
+                    generation,
+                    attempt,
+                },
+                out,
+            );
+            out.effect(Effect::Work(Work {
+                id,
+                generation,
+                attempt,
+                inboxed: next.inboxed,
+                possibly_repeated: next.interrupted,
+            }));
+        }
+    }
+
+    fn give_up(
+        &mut self,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let outcome = Outcome {
+            code: String::from("interrupted"),
+            detail: String::from("the last attempt was cut short by a crash of the agent"),
+            data: Vec::new(),
+        };
+        let worked = Worked::Dead(outcome);
+        self.write(
+            &Record::Worked {
+                at: now,
+                id,
+                generation,
+                attempt,
+                worked,
+                duration_ms: 0,
+            },
+            out,
+        );
+        out.effect(Effect::Owing);
+    }
+
+    fn worked(
+        &mut self,
+        (id, generation, attempt): (MessageId, u32, u32),
+        result: WorkResult,
+        duration_ms: u32,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        // An answer to an attempt that is not running is an echo from before a restart.
+        let Some(attempts_max) = self.state.running_attempt(id, generation, attempt) else {
+            return;
+        };
+        let attempts_max = attempts_max.unwrap_or(self.policy.retry.attempts_max);
+        let worked = match result {
+            WorkResult::Done(outcome) => Worked::Done(outcome.bounded()),
+            WorkResult::Rejected(outcome) => Worked::Rejected(outcome.bounded()),
+            WorkResult::Failed { outcome, .. }
+                if self.policy.planted.is(Planted::AcknowledgeFailure) =>
+            {
+                Worked::Done(outcome)
+            }
+            WorkResult::Failed { outcome, .. } if attempt >= attempts_max => {
+                Worked::Dead(outcome.bounded())
+            }
+            WorkResult::Failed {
+                outcome,
+                retry_after,
+            } => {
+                let delay = self.policy.retry.delay_after(id, attempt);
+                let delay =
+                    retry_after.map_or(delay, |asked| asked.min(self.policy.retry.delay_max));
+                Worked::Again {
+                    not_before: now + delay,
+                    outcome: outcome.bounded(),
+                }
+            }
+        };
+        let ended = !matches!(worked, Worked::Again { .. });
+        self.write(
+            &Record::Worked {
+                at: now,
+                id,
+                generation,
+                attempt,
+                worked,
+                duration_ms,
+            },
+            out,
+        );
+        if ended {
+            out.effect(Effect::Owing);
+        }
+        self.start_work(now, out);
+    }
+
+    fn carry(
+        &mut self,
+        id: MessageId,
+        generation: u32,
+        inboxed: &[u8],
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let inboxed = match decode_record(inboxed) {
+            Ok(Record::Carried { inboxed, .. }) => inboxed,
+            _ => inboxed,
+        };
+        if self.state.is_waiting(id, generation) {
+            self.write(
+                &Record::Carried {
+                    at: now,
+                    id,
+                    generation,
+                    inboxed,
+                },
+                out,
+            );
+        }
+    }
+}
+
+impl Machine for Site {
+    type Input = Input;
+    type Effect = Effect;
+    type Reply = Reply;
+
+    fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
+        let reply = match input {
+            Input::Arrived(arrival) => Reply::Arrived {
+                new: self.arrived(&arrival, now, out),
+            },
+            Input::Welcomed {
+                centre_epoch,
+                oldest_replayable,
+            } => {
+                if self.state.would_forget(centre_epoch, oldest_replayable) {
+                    let record = Record::Floor {
+                        at: now,
+                        centre_epoch,
+                        oldest_replayable,
+                    };
+                    self.write(&record, out);
+                }
+                Reply::Done
+            }
+            Input::Worked {
+                id,
+                generation,
+                attempt,
+                result,
+                duration_ms,
+            } => {
+                self.worked((id, generation, attempt), result, duration_ms, now, out);
+                Reply::Done
+            }
+            Input::TakeOwed { at_most } => Reply::Owed(self.state.owed(at_most)),
+            Input::Posted { numbers } => {
+                self.write(&Record::Posted { at: now, numbers }, out);
+                Reply::Done
+            }
+            Input::LookStanding => Reply::Standing(self.state.standing()),
+            Input::Count => Reply::Counted(self.state.counters()),
+            Input::Carry {
+                id,
+                generation,
+                inboxed,
+            } => {
+                self.carry(id, generation, &inboxed, now, out);
+                Reply::Done
+            }
+        };
+        out.reply(reply);
+    }
+
+    fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        self.start_work(now, out);
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        if self.state.running() < self.policy.workers {
+            self.state.next_due()
+        } else {
+            None
+        }
+    }
+
+    fn restore(&mut self, position: Position, record: &[u8]) -> Result<(), RecordError> {
+        let record = decode_record(record)?;
+        self.state.apply(position, &record)
+    }
+
+    fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {
+        self.write(
+            &Record::Started {
+                at: now,
+                epoch: start.epoch,
+            },
+            out,
+        );
+        out.effect(Effect::Owing);
+        self.start_work(now, out);
+    }
+
+    fn save(&self, image: &mut Vec<u8>) {
+        let taken = core::mem::take(image);
+        *image = crate::record::encode(&self.state, taken);
+    }
+
+    fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {
+        self.state = crate::record::decode(image)?;
+        Ok(())
+    }
+
+    fn oldest_needed(&self) -> Position {
+        self.state.oldest_needed()
+    }
+
+    fn release(&mut self, before: Position, bytes_max: u64, out: &mut Out<Self>) {
+        let old = self.state.inboxed_before(before);
+        // An envelope is reckoned at its largest, so that the estimate never errs on the dear side.
+        if old.len() as u64 * crate::limits::BODY_BYTES_MAX as u64 > bytes_max {
+            return;
+        }
+        for (id, generation, inboxed) in old {
+            out.effect(Effect::CopyForward {
+                id,
+                generation,
+                inboxed,
+            });
+        }
+    }
+}
+
+impl Worked {
+    /// The stage to acknowledge, when the work has ended.
+    pub fn stage(&self) -> Option<Stage> {
+        match self {
+            Worked::Done(_) => Some(Stage::Acknowledged),
+            Worked::Rejected(_) => Some(Stage::Rejected),
+            Worked::Dead(_) => Some(Stage::Dead),
+            Worked::Again { .. } => None,
+        }
+    }
+
+    /// What the back office said.
+    pub fn outcome(&self) -> &Outcome {
+        match self {
+            Worked::Done(outcome)
+            | Worked::Rejected(outcome)
+            | Worked::Dead(outcome)
+            | Worked::Again { outcome, .. } => outcome,
+        }
+    }
+}
