@@ -257,6 +257,11 @@ impl Machine for AckStore {
         out.reply(results);
     }
 
+    fn grows(_post: &Post) -> bool {
+        // An acknowledgement frees more than it takes.
+        false
+    }
+
     fn deadline(&mut self, _now: Timestamp, _out: &mut Out<Self>) {}
 
     fn next_deadline(&self) -> Option<Timestamp> {

@@ -24,6 +24,10 @@ pub trait Machine: Sized + Send + 'static {
     /// Decides what `input` leads to.
     fn step(&mut self, input: Self::Input, now: Timestamp, out: &mut Out<Self>);
 
+    /// Whether `input` asks to keep something new, so that it is refused when the disk runs short.
+    /// What frees space, and what others already rely on, never is (I17, I19).
+    fn grows(input: &Self::Input) -> bool;
+
     /// Acts on whatever is due at `now`.
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>);
 

@@ -484,6 +484,10 @@ impl Machine for Centre {
         out.reply(reply);
     }
 
+    fn grows(input: &Input) -> bool {
+        matches!(input, Input::Submit(_) | Input::Register { .. })
+    }
+
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
         self.expire_due(now, out);
         self.push_overdue(now, out);

@@ -484,6 +484,10 @@ impl Machine for Site {
         out.reply(reply);
     }
 
+    fn grows(input: &Input) -> bool {
+        matches!(input, Input::Arrived(_))
+    }
+
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
         self.start_work(now, out);
     }

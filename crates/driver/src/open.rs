@@ -1,0 +1,85 @@
+//! From a data directory back to a machine that knows everything it knew.
+
+use crate::Engine;
+use countersign_journal::{Files, Log, NewStore, Options, Position, Recovered};
+use countersign_rules::machine::Machine;
+use countersign_rules::record::RecordError;
+
+/// A store, ready to go on.
+#[derive(Debug)]
+pub struct Opened<M: Machine, F: Files, T> {
+    /// The machine with its state, in front of the next record.
+    pub engine: Engine<M, T>,
+    /// The journal.
+    pub log: Log<F>,
+    /// What recovery found.
+    pub recovered: Recovered,
+    /// Records that were damaged and therefore not taken into the state.
+    pub damaged: Vec<Position>,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The journal could not be opened.
+    #[error(transparent)]
+    Journal(#[from] countersign_journal::OpenError),
+    /// A record is not understood: most likely a newer program wrote it. Start that one.
+    #[error("record {position} of the journal is not understood: {source}")]
+    Record {
+        /// The record.
+        position: Position,
+        /// Why.
+        source: RecordError,
+    },
+    /// The journal could not be read.
+    #[error("the journal could not be read: {0}")]
+    Read(countersign_journal::ReadError),
+    /// The thread that writes the journal could not be started.
+    #[error("the thread that writes the journal could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Opens the store in `files` and brings `machine`, still empty, up to its last record.
+///
+/// Reads the newest snapshot and the records after it. A damaged record is left out and named in
+/// the answer; what follows it is kept (I20).
+///
+/// # Errors
+/// The directory is in use, cannot be read, or was written by a newer program.
+pub fn open<M: Machine, F: Files, T>(
+    mut machine: M,
+    files: F,
+    options: Options,
+    new: NewStore,
+) -> Result<Opened<M, F, T>, OpenError> {
+    let (log, recovered) = Log::open(files, options, new)?;
+    let mut from = 1;
+    if let Some((position, image)) = &recovered.snapshot {
+        let understood = machine.load(image);
+        understood.map_err(|source| OpenError::Record { position: *position, source })?;
+        from = position + 1;
+    }
+    let (mut damaged, mut refused) = (Vec::new(), None);
+    log.replay(from, &mut |position, record| match record {
+        Ok(payload) if refused.is_none() => {
+            if let Err(source) = machine.restore(position, payload) {
+                if matches!(source, RecordError::Inconsistent(_)) && !damaged.is_empty() {
+                    // It speaks of a message whose record is damaged: it is part of that damage.
+                    damaged.push(position);
+                } else {
+                    refused = Some(OpenError::Record { position, source });
+                }
+            }
+        }
+        Ok(_) => {}
+        Err(_) => damaged.push(position),
+    })
+    .map_err(OpenError::Read)?;
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let engine = Engine::new(machine, log.next_position());
+    Ok(Opened { engine, log, recovered, damaged })
+}

@@ -1,0 +1,419 @@
+//! The loop on tokio.
+
+use crate::handle::{Ask, AskError, Handle, Health, StoreInfo};
+use crate::open::{OpenError, Opened};
+use crate::{Bodies, Clock, Engine, Sealed};
+use countersign_journal::thread::{Completion, JournalThread};
+use countersign_journal::{Batch, RealFiles, SnapshotStore};
+use countersign_rules::machine::{Machine, Position, Start};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// Where the effects of a machine go.
+///
+/// Called from the loop, so it must not wait: it hands over and returns.
+pub trait Outlet<M: Machine>: Send + 'static {
+    /// Carries out `effect`, whose records are durable. What it answers at once is the next input.
+    fn carry_out(&mut self, effect: M::Effect, bodies: &Bodies) -> Option<M::Input>;
+
+    /// Every effect of a batch has been carried out: a good moment to wake whoever works on them.
+    fn batch_done(&mut self) {}
+}
+
+/// How the loop works; every default says why.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it takes the time from.
+    pub clock: Clock,
+    /// Bytes of records after which a batch takes no more steps. Default: 4 MiB, about what a disk
+    /// takes in one of its slower flushes.
+    pub batch_bytes_max: usize,
+    /// Inputs that may wait; whoever brings one more waits itself. Default: 8,192.
+    pub inputs_waiting_max: usize,
+    /// Bytes of the last batches kept in memory for reading bodies back. Default: 32 MiB.
+    pub recent_bytes_max: usize,
+    /// Journal bytes after which a snapshot is taken, and never less than four times the size of
+    /// the last one, so that snapshots cost at most a quarter of what the journal costs. Default:
+    /// 64 MiB.
+    pub snapshot_every_bytes: u64,
+    /// Bytes of closed segments to keep before unfinished messages are copied forward out of the
+    /// oldest ones. Default: 1 GiB.
+    pub carry_beyond_bytes: u64,
+    /// Whether records are held until [`Handle::hold_from`] lets them go. Default: no.
+    pub held: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            batch_bytes_max: 4 * 1024 * 1024,
+            inputs_waiting_max: 8192,
+            recent_bytes_max: 32 * 1024 * 1024,
+            snapshot_every_bytes: 64 * 1024 * 1024,
+            carry_beyond_bytes: 1024 * 1024 * 1024,
+            held: false,
+        }
+    }
+}
+
+/// Why the loop ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// It was asked to.
+    #[error("it was asked to stop")]
+    Asked,
+    /// A write or flush failed: nothing after the last durable record was answered. Restarting
+    /// recovers from what is on disk.
+    #[error("the journal failed: {0}")]
+    JournalFailed(String),
+}
+
+/// A running loop.
+#[derive(Debug)]
+pub struct Service<M: Machine> {
+    handle: Handle<M>,
+    stop: Arc<Notify>,
+    task: JoinHandle<StopReason>,
+}
+
+impl<M: Machine> Service<M> {
+    /// Starts the loop over an opened store.
+    ///
+    /// # Errors
+    /// The thread that writes the journal could not be started.
+    pub fn start(
+        opened: Opened<M, RealFiles, Waiting<M>>,
+        outlet: impl Outlet<M>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let Opened { mut engine, log, .. } = opened;
+        let store = StoreInfo { store_id: log.store_id(), epoch: log.epoch() };
+        let (reader, snapshots) = (log.reader(), log.snapshots());
+        let (done, completions) = mpsc::unbounded_channel();
+        let journal = JournalThread::spawn(log, move |completion| {
+            // The loop outlives its journal; if it is gone, nobody is left to be told.
+            let _ = done.send(completion);
+        })
+        .map_err(OpenError::Thread)?;
+
+        engine.start(Start { epoch: store.epoch }, options.clock.now());
+        let (asks, inbox) = mpsc::channel(options.inputs_waiting_max);
+        let (health, health_seen) = watch::channel(Health::Writable);
+        let (durable, durable_seen) = watch::channel(engine.next_position() - 1);
+        let hold = Arc::new(AtomicU64::new(if options.held { 0 } else { Position::MAX }));
+        let stop = Arc::new(Notify::new());
+        let handle = Handle {
+            asks,
+            reader: reader.clone(),
+            health: health_seen,
+            durable: durable_seen,
+            hold: Arc::clone(&hold),
+            store,
+        };
+        let (snapshot_done, snapshots_done) = mpsc::unbounded_channel();
+        let running = Running {
+            engine,
+            outlet,
+            journal,
+            completions,
+            inbox,
+            inputs: Vec::new(),
+            writing: None,
+            bodies: Bodies::new(reader, options.recent_bytes_max),
+            health,
+            durable,
+            stop: Arc::clone(&stop),
+            snapshotting: Snapshotting {
+                store: snapshots,
+                bytes_since: 0,
+                bytes_last: 0,
+                waiting: None,
+                busy: false,
+                done: snapshot_done,
+            },
+            snapshots_done,
+            hold,
+            retry_at: None,
+            options,
+        };
+        let task = tokio::spawn(running.run());
+        Ok(Self { handle, stop, task })
+    }
+
+    /// The way to the loop.
+    pub fn handle(&self) -> Handle<M> {
+        self.handle.clone()
+    }
+
+    /// Asks the loop to finish what it has begun and to close the store.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until the loop has ended.
+    pub async fn ended(&mut self) -> StopReason {
+        match (&mut self.task).await {
+            Ok(reason) => reason,
+            Err(error) => StopReason::JournalFailed(error.to_string()),
+        }
+    }
+}
+
+/// Whoever waits for a reply.
+pub struct Waiting<M: Machine>(Option<oneshot::Sender<Result<M::Reply, AskError>>>);
+
+impl<M: Machine> fmt::Debug for Waiting<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waiting").field(&self.0.is_some()).finish()
+    }
+}
+
+/// A batch on its way to the disk, and what waits for it.
+struct Writing<M: Machine> {
+    batch: Batch,
+    sealed: Sealed<M, Waiting<M>>,
+}
+
+struct Snapshotting {
+    store: SnapshotStore<RealFiles>,
+    bytes_since: u64,
+    bytes_last: u64,
+    /// An image of the state after the batch being written.
+    waiting: Option<(Position, Vec<u8>)>,
+    busy: bool,
+    done: mpsc::UnboundedSender<Option<Position>>,
+}
+
+struct Running<M: Machine, O> {
+    engine: Engine<M, Waiting<M>>,
+    outlet: O,
+    journal: JournalThread<RealFiles>,
+    completions: mpsc::UnboundedReceiver<Completion>,
+    inbox: mpsc::Receiver<Ask<M>>,
+    inputs: Vec<Ask<M>>,
+    writing: Option<Writing<M>>,
+    bodies: Bodies,
+    health: watch::Sender<Health>,
+    durable: watch::Sender<Position>,
+    stop: Arc<Notify>,
+    snapshotting: Snapshotting,
+    snapshots_done: mpsc::UnboundedReceiver<Option<Position>>,
+    hold: Arc<AtomicU64>,
+    /// When a batch that found no room is tried again.
+    retry_at: Option<Instant>,
+    options: Options,
+}
+
+impl<M: Machine, O: Outlet<M>> Running<M, O> {
+    async fn run(mut self) -> StopReason {
+        let stop = Arc::clone(&self.stop);
+        let mut stopping = false;
+        let reason = loop {
+            self.hand_over();
+            if stopping && self.writing.is_none() && self.engine.is_idle() {
+                break StopReason::Asked;
+            }
+            let listening = !stopping && self.engine.bytes() < self.options.batch_bytes_max;
+            let due = self.due();
+            tokio::select! {
+                biased;
+                Some(completion) = self.completions.recv() => {
+                    if let Err(reason) = self.completed(completion) {
+                        break reason;
+                    }
+                }
+                _ = self.inbox.recv_many(&mut self.inputs, INPUTS_PER_TURN), if listening => {
+                    self.step_inputs();
+                }
+                Some(position) = self.snapshots_done.recv() => self.snapshot_written(position),
+                () = sleep_until(self.retry_at.unwrap_or(due)), if self.retry_at.is_some() => {
+                    self.append_again();
+                }
+                () = sleep_until(due) => self.engine.deadline(self.options.clock.now()),
+                () = stop.notified(), if !stopping => {
+                    self.inbox.close();
+                    stopping = true;
+                }
+            }
+        };
+        self.health.send_replace(Health::Stopped);
+        let journal = self.journal;
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        match (reason, closed) {
+            (StopReason::Asked, Ok(Err(error))) => StopReason::JournalFailed(error.to_string()),
+            (reason, _) => reason,
+        }
+    }
+
+    /// Gives the journal what has gathered, if it has nothing to do. A batch without records waits
+    /// for nothing.
+    fn hand_over(&mut self) {
+        while self.writing.is_none() && !self.engine.is_idle() {
+            let mut sealed = self.engine.seal();
+            let Some(batch) = sealed.batch.take() else {
+                self.let_out(sealed);
+                continue;
+            };
+            self.take_image_if_due(&batch);
+            self.journal.append(batch.clone());
+            self.writing = Some(Writing { batch, sealed });
+        }
+    }
+
+    fn completed(&mut self, completion: Completion) -> Result<(), StopReason> {
+        match completion {
+            Completion::Durable { through, .. } => {
+                let Some(Writing { batch, sealed }) = self.writing.take() else { return Ok(()) };
+                debug_assert_eq!(batch.last(), through, "one batch is written at a time");
+                self.bodies.remember(batch);
+                self.durable.send_replace(through);
+                self.set_health(self.health_of_disk());
+                self.let_out(sealed);
+                self.write_image();
+                Ok(())
+            }
+            Completion::NoSpace { .. } => {
+                // Whoever waits for this batch goes on waiting: nothing of it was answered, and
+                // it is written as soon as there is room. New growth is refused meanwhile.
+                let (free_bytes, reserve_bytes) = self.journal.space();
+                self.set_health(Health::NoSpace { free_bytes, reserve_bytes });
+                self.retry_at = Some(Instant::now() + NO_SPACE_PAUSE);
+                Ok(())
+            }
+            Completion::Failed(error) => Err(StopReason::JournalFailed(error.to_string())),
+        }
+    }
+
+    fn append_again(&mut self) {
+        self.retry_at = None;
+        if let Some(writing) = &self.writing {
+            self.journal.append(writing.batch.clone());
+        }
+    }
+
+    fn let_out(&mut self, sealed: Sealed<M, Waiting<M>>) {
+        for (Waiting(waiting), reply) in sealed.replies {
+            if let Some(waiting) = waiting {
+                // Whoever asked may have gone; the facts stand all the same.
+                let _ = waiting.send(Ok(reply));
+            }
+        }
+        if sealed.effects.is_empty() {
+            return;
+        }
+        let now = self.options.clock.now();
+        for effect in sealed.effects {
+            if let Some(next) = self.outlet.carry_out(effect, &self.bodies) {
+                self.engine.step(next, Waiting(None), now);
+            }
+        }
+        self.outlet.batch_done();
+    }
+
+    fn step_inputs(&mut self) {
+        let now = self.options.clock.now();
+        let short = self.short_of_space();
+        for ask in self.inputs.drain(..) {
+            match (&short, M::grows(&ask.input)) {
+                (Some(error), true) => {
+                    if let Some(waiting) = ask.waiting {
+                        let _ = waiting.send(Err(error.clone()));
+                    }
+                }
+                _ => self.engine.step(ask.input, Waiting(ask.waiting), now),
+            }
+        }
+    }
+
+    fn short_of_space(&self) -> Option<AskError> {
+        match *self.health.borrow() {
+            Health::NoSpace { reserve_bytes, .. } => {
+                // Asked again each time, so that the first send after space was freed succeeds.
+                let (free_bytes, _) = self.journal.space();
+                let still = free_bytes < reserve_bytes || self.retry_at.is_some();
+                still.then_some(AskError::NoSpace { free_bytes, reserve_bytes })
+            }
+            _ => None,
+        }
+    }
+
+    fn health_of_disk(&self) -> Health {
+        let (free_bytes, reserve_bytes) = self.journal.space();
+        if free_bytes < reserve_bytes {
+            Health::NoSpace { free_bytes, reserve_bytes }
+        } else {
+            Health::Writable
+        }
+    }
+
+    fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|current| {
+            let changed = *current != health;
+            *current = health;
+            changed
+        });
+    }
+
+    fn due(&self) -> Instant {
+        let wait = match self.engine.next_deadline() {
+            Some(at) => at.since(self.options.clock.now()),
+            None => DEADLINE_LOOK,
+        };
+        // Looked at again soon even when far away, because the clock may be set.
+        Instant::now() + wait.min(DEADLINE_LOOK)
+    }
+
+    fn take_image_if_due(&mut self, batch: &Batch) {
+        let snapshotting = &mut self.snapshotting;
+        snapshotting.bytes_since += batch.bytes() as u64;
+        let every = self.options.snapshot_every_bytes.max(4 * snapshotting.bytes_last);
+        if snapshotting.bytes_since < every || snapshotting.busy || snapshotting.waiting.is_some() {
+            return;
+        }
+        let mut image = Vec::new();
+        self.engine.machine().save(&mut image);
+        snapshotting.bytes_last = image.len() as u64;
+        snapshotting.bytes_since = 0;
+        snapshotting.waiting = Some((batch.last(), image));
+    }
+
+    /// The state of the image is durable now: it may stand in for the records up to it.
+    fn write_image(&mut self) {
+        let Some((position, image)) = self.snapshotting.waiting.take() else { return };
+        self.snapshotting.busy = true;
+        let (store, done) = (self.snapshotting.store.clone(), self.snapshotting.done.clone());
+        tokio::task::spawn_blocking(move || {
+            let written = store.write(position, &image);
+            if let Err(error) = &written {
+                tracing::warn!(%error, "a snapshot could not be written; the journal is kept instead");
+            }
+            let _ = done.send(written.is_ok().then_some(position));
+        });
+    }
+
+    fn snapshot_written(&mut self, position: Option<Position>) {
+        self.snapshotting.busy = false;
+        let Some(position) = position else { return };
+        let held = self.hold.load(Ordering::Relaxed);
+        let needed = self.engine.machine().oldest_needed().min(held).min(position + 1);
+        self.journal.trim(needed);
+        let (before, bytes) = self.journal.reader().older_than(self.options.carry_beyond_bytes);
+        if bytes > 0 {
+            self.engine.release(before, bytes / 2);
+        }
+    }
+}
+
+/// Inputs stepped before the loop looks at completions again.
+const INPUTS_PER_TURN: usize = 1024;
+/// Pause before a batch that found no room is tried again.
+const NO_SPACE_PAUSE: Duration = Duration::from_millis(200);
+/// Longest time between two looks at the clock.
+const DEADLINE_LOOK: Duration = Duration::from_secs(1);
