@@ -32,22 +32,28 @@ pub enum BindError {
 
 impl BindError {
     pub(crate) fn wrong_type(error: serde_json::Error) -> Self {
-        Self::WrongType { detail: error.to_string() }
+        Self::WrongType {
+            detail: error.to_string(),
+        }
     }
 }
 
 /// Binds the JSON array `text` to `A`.
 pub(crate) fn bind_json<A: DeserializeOwned>(text: &[u8]) -> Result<A, BindError> {
     let expected = Cell::new(1);
-    A::deserialize(JsonArguments { text, expected: &expected })
-        .map_err(|error| explain(text, expected.get(), error))
+    A::deserialize(JsonArguments {
+        text,
+        expected: &expected,
+    })
+    .map_err(|error| explain(text, expected.get(), error))
 }
 
 fn explain(text: &[u8], expected: usize, error: serde_json::Error) -> BindError {
     match serde_json::from_slice::<Vec<IgnoredAny>>(text) {
-        Ok(all) if all.len() != expected => {
-            BindError::WrongCount { provided: all.len(), expected }
-        }
+        Ok(all) if all.len() != expected => BindError::WrongCount {
+            provided: all.len(),
+            expected,
+        },
         _ => BindError::wrong_type(error),
     }
 }

@@ -39,7 +39,11 @@ pub fn failed_to_invoke(method: &str) -> String {
 
 /// No such method.
 pub fn unknown_method(method: &str) -> String {
-    with_detail(&failed_to_invoke(method), "HubException", "Method does not exist.")
+    with_detail(
+        &failed_to_invoke(method),
+        "HubException",
+        "Method does not exist.",
+    )
 }
 
 /// The caller may not call this method.
@@ -77,9 +81,9 @@ pub fn wrong_upload_count(method: &str, sent: usize, expected: usize) -> String 
 /// What detailed mode says about arguments that do not fit.
 pub fn bind_detail(error: &BindError) -> String {
     match error {
-        BindError::WrongCount { provided, expected } => format!(
-            "Invocation provides {provided} argument(s) but target expects {expected}."
-        ),
+        BindError::WrongCount { provided, expected } => {
+            format!("Invocation provides {provided} argument(s) but target expects {expected}.")
+        }
         BindError::WrongType { .. } => String::from(
             "Error binding arguments. Make sure that the types of the provided values match the \
              types of the hub method being invoked.",

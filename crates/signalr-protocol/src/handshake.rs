@@ -60,7 +60,10 @@ pub enum ResponseError {
 impl<'a> HandshakeRequest<'a> {
     /// Asks for `protocol` in `version`.
     pub fn new(protocol: impl Into<Cow<'a, str>>, version: i32) -> Self {
-        Self { protocol: protocol.into(), version }
+        Self {
+            protocol: protocol.into(),
+            version,
+        }
     }
 
     /// Appends the request, separator included.
@@ -88,7 +91,10 @@ impl HandshakeRequest<'static> {
         };
         let protocol = read_protocol(field("protocol")?)?;
         let version = read_version(field("version")?)?;
-        Ok(Self { protocol: Cow::Owned(protocol), version })
+        Ok(Self {
+            protocol: Cow::Owned(protocol),
+            version,
+        })
     }
 }
 
@@ -120,9 +126,9 @@ pub fn decode_response(record: &[u8]) -> Result<(), ResponseError> {
         return Err(ResponseError::IsMessage);
     }
     match fields.get("error") {
-        Some(Value::String(error)) if !error.is_empty() => {
-            Err(ResponseError::Refused { error: error.clone() })
-        }
+        Some(Value::String(error)) if !error.is_empty() => Err(ResponseError::Refused {
+            error: error.clone(),
+        }),
         _ => Ok(()),
     }
 }
@@ -135,16 +141,26 @@ fn read_object(record: &[u8]) -> Result<(&str, Map<String, Value>), DecodeError>
 }
 
 fn read_protocol(value: &Value) -> Result<String, DecodeError> {
-    let wrong = DecodeError::WrongType { property: "protocol", expected: "String" };
+    let wrong = DecodeError::WrongType {
+        property: "protocol",
+        expected: "String",
+    };
     value.as_str().map(ToString::to_string).ok_or(wrong)
 }
 
 fn read_version(value: &Value) -> Result<i32, DecodeError> {
     let Value::Number(number) = value else {
-        return Err(DecodeError::WrongType { property: "version", expected: "Number" });
+        return Err(DecodeError::WrongType {
+            property: "version",
+            expected: "Number",
+        });
     };
-    let version = number.as_i64().and_then(|number| i32::try_from(number).ok());
-    version.ok_or(DecodeError::NotInteger { property: "version" })
+    let version = number
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok());
+    version.ok_or(DecodeError::NotInteger {
+        property: "version",
+    })
 }
 
 fn is_truthy(value: &Value) -> bool {

@@ -45,7 +45,10 @@ pub enum HubMessage<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "each is described at the variant of HubMessage with its name")]
+#[expect(
+    missing_docs,
+    reason = "each is described at the variant of HubMessage with its name"
+)]
 pub enum MessageType {
     Invocation = 1,
     StreamItem = 2,
@@ -206,7 +209,11 @@ impl StreamItem<'_> {
 impl<'a> Completion<'a> {
     /// The end of the call `invocation_id`, without headers.
     pub fn new(invocation_id: impl Into<Cow<'a, str>>, result: CompletionResult<'a>) -> Self {
-        Self { headers: Vec::new(), invocation_id: invocation_id.into(), result }
+        Self {
+            headers: Vec::new(),
+            invocation_id: invocation_id.into(),
+            result,
+        }
     }
 
     /// The same completion, independent of the bytes it was read from.
@@ -243,7 +250,10 @@ impl CancelInvocation<'_> {
 impl Close<'_> {
     /// The same message, independent of the bytes it was read from.
     pub fn into_owned(self) -> Close<'static> {
-        Close { error: self.error.map(own), allow_reconnect: self.allow_reconnect }
+        Close {
+            error: self.error.map(own),
+            allow_reconnect: self.allow_reconnect,
+        }
     }
 }
 
@@ -252,5 +262,8 @@ fn own(text: Cow<'_, str>) -> Cow<'static, str> {
 }
 
 fn own_headers(headers: Headers<'_>) -> Headers<'static> {
-    headers.into_iter().map(|(name, value)| (own(name), own(value))).collect()
+    headers
+        .into_iter()
+        .map(|(name, value)| (own(name), own(value)))
+        .collect()
 }

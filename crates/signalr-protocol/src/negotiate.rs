@@ -160,9 +160,7 @@ impl Transport {
     pub fn formats(self) -> &'static [TransferFormat] {
         match self {
             Self::ServerSentEvents => &[TransferFormat::Text],
-            Self::WebSockets | Self::LongPolling => {
-                &[TransferFormat::Text, TransferFormat::Binary]
-            }
+            Self::WebSockets | Self::LongPolling => &[TransferFormat::Text, TransferFormat::Binary],
         }
     }
 
@@ -189,7 +187,11 @@ impl TransportOffer {
     pub fn new(transport: Transport) -> Self {
         Self {
             transport: Cow::Borrowed(transport.name()),
-            transfer_formats: transport.formats().iter().map(|f| f.name().into()).collect(),
+            transfer_formats: transport
+                .formats()
+                .iter()
+                .map(|f| f.name().into())
+                .collect(),
         }
     }
 
@@ -200,14 +202,19 @@ impl TransportOffer {
 
     /// Whether the transport carries `format`.
     pub fn carries(&self, format: TransferFormat) -> bool {
-        self.transfer_formats.iter().any(|name| name.eq_ignore_ascii_case(format.name()))
+        self.transfer_formats
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(format.name()))
     }
 }
 
 impl NegotiateResponse {
     /// A refusal, answered with status 200.
     pub fn refusal(error: impl ToString) -> Self {
-        Self { error: Some(error.to_string()), ..Self::default() }
+        Self {
+            error: Some(error.to_string()),
+            ..Self::default()
+        }
     }
 
     /// The answer as compact JSON.
@@ -221,8 +228,10 @@ impl NegotiateResponse {
     ///
     /// When the server refused or the answer makes no sense.
     pub fn read(json: &[u8]) -> Result<Negotiated, NegotiateError> {
-        let response: Self = serde_json::from_slice(json)
-            .map_err(|error| NegotiateError::Malformed { detail: error.to_string() })?;
+        let response: Self =
+            serde_json::from_slice(json).map_err(|error| NegotiateError::Malformed {
+                detail: error.to_string(),
+            })?;
         response.decide()
     }
 
@@ -234,13 +243,20 @@ impl NegotiateResponse {
             return Err(NegotiateError::Classic);
         }
         if let Some(url) = self.url.filter(|url| !url.is_empty()) {
-            return Ok(Negotiated::Redirect { url, access_token: self.access_token });
+            return Ok(Negotiated::Redirect {
+                url,
+                access_token: self.access_token,
+            });
         }
-        let missing = |name: &str| NegotiateError::Malformed { detail: format!("no {name}") };
+        let missing = |name: &str| NegotiateError::Malformed {
+            detail: format!("no {name}"),
+        };
         let connection_id = self.connection_id.ok_or_else(|| missing("connectionId"))?;
         let connection_token = match self.negotiate_version {
             None | Some(..=0) => connection_id.clone(),
-            Some(_) => self.connection_token.ok_or_else(|| missing("connectionToken"))?,
+            Some(_) => self
+                .connection_token
+                .ok_or_else(|| missing("connectionToken"))?,
         };
         Ok(Negotiated::Offer(Offer {
             connection_id,

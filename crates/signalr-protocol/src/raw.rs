@@ -49,7 +49,9 @@ impl<'a> Raw<'a> {
 
     /// The same value, independent of the bytes it was read from.
     pub fn into_owned(self) -> Raw<'static> {
-        Raw { bytes: Cow::Owned(self.bytes.into_owned()) }
+        Raw {
+            bytes: Cow::Owned(self.bytes.into_owned()),
+        }
     }
 
     /// The bytes, copied only when they are borrowed.
@@ -59,13 +61,17 @@ impl<'a> Raw<'a> {
 
     /// A value that no type can be read from: the sender's bytes were not text.
     pub(crate) fn unreadable() -> Self {
-        Self { bytes: Cow::Borrowed(b"\xff") }
+        Self {
+            bytes: Cow::Borrowed(b"\xff"),
+        }
     }
 }
 
 impl Default for Raw<'_> {
     /// The empty array: no arguments.
     fn default() -> Self {
-        Self { bytes: Cow::Borrowed(b"[]") }
+        Self {
+            bytes: Cow::Borrowed(b"[]"),
+        }
     }
 }

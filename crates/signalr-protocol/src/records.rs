@@ -37,12 +37,19 @@ pub struct Records<'s, 'c> {
 impl RecordSplitter {
     /// Starts at the beginning of a record. `bytes_max` counts the separator; `None` is unlimited.
     pub fn new(bytes_max: Option<usize>) -> Self {
-        Self { pending: Vec::new(), bytes_max }
+        Self {
+            pending: Vec::new(),
+            bytes_max,
+        }
     }
 
     /// Adds a chunk and iterates over the records it completes, separators removed.
     pub fn feed<'s, 'c>(&'s mut self, chunk: &'c [u8]) -> Records<'s, 'c> {
-        Records { splitter: self, rest: chunk, failed: false }
+        Records {
+            splitter: self,
+            rest: chunk,
+            failed: false,
+        }
     }
 
     /// Whether part of a record waits for its end.

@@ -23,7 +23,10 @@ struct Vector {
 impl Vector {
     fn bytes(&self) -> Vec<u8> {
         let hex = self.bytes_hex.as_deref().unwrap();
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect()
     }
 }
 
@@ -34,7 +37,11 @@ fn vectors(file: &str) -> Vec<Vector> {
 }
 
 fn text_of(headers: &Headers<'_>) -> Value {
-    headers.iter().map(|(k, v)| (k.to_string(), json!(v))).collect::<Map<_, _>>().into()
+    headers
+        .iter()
+        .map(|(k, v)| (k.to_string(), json!(v)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn call(kind: u8, m: &Invocation<'_>) -> Value {
@@ -137,7 +144,10 @@ fn a_client_reads_what_the_official_client_reads() {
 #[test]
 fn a_server_reads_what_official_clients_write() {
     let written = vectors(include_str!("vectors/json.json"));
-    for vector in written.iter().filter(|v| v.direction != "s2c" && v.written_from.is_some()) {
+    for vector in written
+        .iter()
+        .filter(|v| v.direction != "s2c" && v.written_from.is_some())
+    {
         let messages = read(&vector.bytes(), Reader::Server).expect(&vector.name);
         let described: Vec<Value> = messages.iter().map(described).collect();
         let mut from = vector.written_from.clone().unwrap();
@@ -154,7 +164,12 @@ fn what_is_read_and_written_again_reads_the_same() {
         for message in read(&vector.bytes(), Reader::Client).expect(&vector.name) {
             let mut bytes = Vec::new();
             json::encode(&mut bytes, &message);
-            assert_eq!(read(&bytes, Reader::Client), Ok(vec![message]), "{}", vector.name);
+            assert_eq!(
+                read(&bytes, Reader::Client),
+                Ok(vec![message]),
+                "{}",
+                vector.name
+            );
         }
     }
 }
@@ -184,7 +199,10 @@ fn handshake_requests_are_written_and_read_as_recorded() {
         let mut bytes = Vec::new();
         request.encode(&mut bytes);
         assert_eq!(bytes, vector.bytes(), "{}", vector.name);
-        assert_eq!(HandshakeRequest::decode(&bytes[..bytes.len() - 1]).unwrap(), request);
+        assert_eq!(
+            HandshakeRequest::decode(&bytes[..bytes.len() - 1]).unwrap(),
+            request
+        );
     }
 }
 
@@ -213,8 +231,15 @@ fn handshake_responses_are_read_as_recorded() {
 #[test]
 fn the_vectors_are_all_there() {
     assert_eq!(vectors(include_str!("vectors/json.json")).len(), 59);
-    assert_eq!(vectors(include_str!("vectors/json-malformed.json")).len(), 27);
+    assert_eq!(
+        vectors(include_str!("vectors/json-malformed.json")).len(),
+        27
+    );
     let handshakes = vectors(include_str!("vectors/handshake.json"));
     assert_eq!(handshakes.len(), 19);
-    assert!(handshakes.iter().all(|v| v.text.is_some() || v.bytes_hex.is_some()));
+    assert!(
+        handshakes
+            .iter()
+            .all(|v| v.text.is_some() || v.bytes_hex.is_some())
+    );
 }

@@ -117,7 +117,11 @@ fn decode_broken_text(
 
 fn spoil(raw: &mut Raw<'_>) {
     let replacement = "\u{fffd}".as_bytes();
-    if raw.as_bytes().windows(replacement.len()).any(|part| part == replacement) {
+    if raw
+        .as_bytes()
+        .windows(replacement.len())
+        .any(|part| part == replacement)
+    {
         *raw = Raw::unreadable();
     }
 }
@@ -144,7 +148,10 @@ impl<'a> Parts<'a> {
     }
 
     fn kind(&self) -> Result<i32, DecodeError> {
-        let raw = self.fields.kind.ok_or(DecodeError::Missing { property: "type" })?;
+        let raw = self
+            .fields
+            .kind
+            .ok_or(DecodeError::Missing { property: "type" })?;
         let number = self.integer("type", raw)?;
         i32::try_from(number).map_err(|_| DecodeError::NotInteger { property: "type" })
     }
@@ -168,8 +175,12 @@ impl<'a> Parts<'a> {
             }),
             MessageType::Ping => HubMessage::Ping,
             MessageType::Close => HubMessage::Close(self.close()?),
-            MessageType::Ack => HubMessage::Ack { sequence_id: self.sequence_id()? },
-            MessageType::Sequence => HubMessage::Sequence { sequence_id: self.sequence_id()? },
+            MessageType::Ack => HubMessage::Ack {
+                sequence_id: self.sequence_id()?,
+            },
+            MessageType::Sequence => HubMessage::Sequence {
+                sequence_id: self.sequence_id()?,
+            },
         }))
     }
 
@@ -184,7 +195,10 @@ impl<'a> Parts<'a> {
     }
 
     fn stream_item(&self) -> Result<StreamItem<'a>, DecodeError> {
-        let item = self.fields.item.ok_or(DecodeError::Missing { property: "item" })?;
+        let item = self
+            .fields
+            .item
+            .ok_or(DecodeError::Missing { property: "item" })?;
         Ok(StreamItem {
             headers: self.headers()?,
             invocation_id: self.required_id()?,
@@ -212,7 +226,10 @@ impl<'a> Parts<'a> {
     }
 
     fn close(&self) -> Result<Close<'a>, DecodeError> {
-        Ok(Close { error: self.error()?, allow_reconnect: self.allow_reconnect()? })
+        Ok(Close {
+            error: self.error()?,
+            allow_reconnect: self.allow_reconnect()?,
+        })
     }
 
     /// A client takes an error without truth in it for none.
@@ -243,11 +260,14 @@ impl<'a> Parts<'a> {
     fn arguments(&self) -> Result<Raw<'a>, DecodeError> {
         match (self.fields.arguments, self.reader) {
             (Some(array), _) if array.starts_with('[') => Ok(raw(array)),
-            (Some(_), _) => {
-                Err(DecodeError::WrongType { property: "arguments", expected: "Array" })
-            }
+            (Some(_), _) => Err(DecodeError::WrongType {
+                property: "arguments",
+                expected: "Array",
+            }),
             (None, Reader::Client) => Ok(Raw::default()),
-            (None, Reader::Server) => Err(DecodeError::Missing { property: "arguments" }),
+            (None, Reader::Server) => Err(DecodeError::Missing {
+                property: "arguments",
+            }),
         }
     }
 
@@ -255,7 +275,9 @@ impl<'a> Parts<'a> {
     fn optional_id(&self) -> Result<Option<Cow<'a, str>>, DecodeError> {
         match string("invocationId", self.fields.invocation_id)? {
             Some(id) if id.is_empty() && self.reader == Reader::Server => Ok(None),
-            Some(id) if id.is_empty() => Err(DecodeError::Missing { property: "invocationId" }),
+            Some(id) if id.is_empty() => Err(DecodeError::Missing {
+                property: "invocationId",
+            }),
             id => Ok(id),
         }
     }
@@ -263,12 +285,16 @@ impl<'a> Parts<'a> {
     fn required_id(&self) -> Result<Cow<'a, str>, DecodeError> {
         match string("invocationId", self.fields.invocation_id)? {
             Some(id) if !id.is_empty() => Ok(id),
-            _ => Err(DecodeError::Missing { property: "invocationId" }),
+            _ => Err(DecodeError::Missing {
+                property: "invocationId",
+            }),
         }
     }
 
     fn stream_ids(&self) -> Result<Vec<Cow<'a, str>>, DecodeError> {
-        let Some(raw) = self.fields.stream_ids else { return Ok(Vec::new()) };
+        let Some(raw) = self.fields.stream_ids else {
+            return Ok(Vec::new());
+        };
         match serde_json::from_str::<Vec<Option<String>>>(raw) {
             Ok(ids) => {
                 let ids = ids.into_iter().map(|id| id.map(Cow::Owned));
@@ -276,18 +302,26 @@ impl<'a> Parts<'a> {
             }
             Err(_) if self.reader == Reader::Client => Ok(Vec::new()),
             Err(_) if raw == "null" => Err(DecodeError::NullStreamId),
-            Err(_) => Err(DecodeError::WrongType { property: "streamIds", expected: "Array" }),
+            Err(_) => Err(DecodeError::WrongType {
+                property: "streamIds",
+                expected: "Array",
+            }),
         }
     }
 
     fn sequence_id(&self) -> Result<i64, DecodeError> {
         let property = "sequenceId";
-        let raw = self.fields.sequence_id.ok_or(DecodeError::Missing { property })?;
+        let raw = self
+            .fields
+            .sequence_id
+            .ok_or(DecodeError::Missing { property })?;
         self.integer(property, raw)
     }
 
     fn headers(&self) -> Result<Headers<'a>, DecodeError> {
-        let Some(raw) = self.fields.headers else { return Ok(Headers::new()) };
+        let Some(raw) = self.fields.headers else {
+            return Ok(Headers::new());
+        };
         match read_headers(raw) {
             Err(_) if self.reader == Reader::Client => Ok(Headers::new()),
             headers => headers,
@@ -297,7 +331,10 @@ impl<'a> Parts<'a> {
     /// JavaScript has one kind of number, so a client takes `6.0` for 6; a server does not.
     fn integer(&self, property: &'static str, raw: &str) -> Result<i64, DecodeError> {
         if !raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-            return Err(DecodeError::WrongType { property, expected: "Number" });
+            return Err(DecodeError::WrongType {
+                property,
+                expected: "Number",
+            });
         }
         if let Ok(number) = raw.parse::<i64>() {
             return Ok(number);
@@ -327,14 +364,20 @@ fn string<'a>(
 ) -> Result<Option<Cow<'a, str>>, DecodeError> {
     let Some(raw) = raw else { return Ok(None) };
     if !raw.starts_with('"') {
-        return Err(DecodeError::WrongType { property, expected: "String" });
+        return Err(DecodeError::WrongType {
+            property,
+            expected: "String",
+        });
     }
     text::read(raw).map(Some).ok_or(DecodeError::NotJson)
 }
 
 fn read_headers(raw: &str) -> Result<Headers<'static>, DecodeError> {
     if !raw.starts_with('{') {
-        return Err(DecodeError::WrongType { property: "headers", expected: "StartObject" });
+        return Err(DecodeError::WrongType {
+            property: "headers",
+            expected: "StartObject",
+        });
     }
     let map: BTreeMap<String, serde_json::Value> =
         serde_json::from_str(raw).map_err(|_| DecodeError::NotJson)?;

@@ -58,7 +58,10 @@ pub fn encode_invocation(
     raw_arguments: &[&[u8]],
     invocation_id: Option<&str>,
 ) {
-    let bytes: usize = raw_arguments.iter().map(|argument| argument.len() + 1).sum();
+    let bytes: usize = raw_arguments
+        .iter()
+        .map(|argument| argument.len() + 1)
+        .sum();
     out.reserve(bytes + target.len() + invocation_id.map_or(0, str::len) + 64);
     open_invocation(out, target, invocation_id);
     out.push(b'[');
@@ -134,7 +137,9 @@ fn encode_call(out: &mut Vec<u8>, kind: u8, call: &Invocation<'_>) {
     value(out, "arguments", &call.arguments);
     if !call.stream_ids.is_empty() {
         name(out, "streamIds");
-        list(out, b"[]", call.stream_ids.iter(), |out, id| text::write(out, id));
+        list(out, b"[]", call.stream_ids.iter(), |out, id| {
+            text::write(out, id)
+        });
     }
     end(out);
 }

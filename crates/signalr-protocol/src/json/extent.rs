@@ -11,7 +11,9 @@ pub(crate) fn object(text: &str) -> Result<&str, DecodeError> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\r']);
     match text.as_bytes().first() {
         Some(b'{') => Ok(&text[..end(text.as_bytes())?]),
-        Some(first) => Err(DecodeError::NotObject { found: token_name(*first)? }),
+        Some(first) => Err(DecodeError::NotObject {
+            found: token_name(*first)?,
+        }),
         None => Err(DecodeError::NotJson),
     }
 }
