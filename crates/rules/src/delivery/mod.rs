@@ -122,6 +122,8 @@ pub struct Submission {
     pub tracestate: String,
     /// Subject of the sender's token.
     pub sender: String,
+    /// See [`Accepted::content_type`].
+    pub content_type: String,
     /// The body: raw JSON.
     pub data: Bytes,
 }

@@ -250,6 +250,9 @@ pub struct Accepted<'a> {
     pub tracestate: &'a str,
     /// Who sent it: the subject of the token.
     pub sender: &'a str,
+    /// Media type of the document in the body; empty when the body is plain JSON, and otherwise the
+    /// body is a JSON string with the document's text.
+    pub content_type: &'a str,
     /// The body: raw JSON.
     pub data: &'a [u8],
 }

@@ -44,6 +44,7 @@ impl Centre {
             traceparent: &message.traceparent,
             tracestate: &message.tracestate,
             sender: &message.sender,
+            content_type: &message.content_type,
             data: &message.data,
         });
         let position =
