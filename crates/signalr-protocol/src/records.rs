@@ -81,6 +81,13 @@ impl RecordSplitter {
     }
 }
 
+impl<'c> Records<'_, 'c> {
+    /// What has not been iterated over yet; it can be fed later instead.
+    pub fn rest(&self) -> &'c [u8] {
+        self.rest
+    }
+}
+
 impl<'c> Iterator for Records<'_, 'c> {
     type Item = Result<Cow<'c, [u8]>, RecordTooLarge>;
 

@@ -1,0 +1,324 @@
+//! One live connection as the rest of the program sees it: push, ask, close, from any thread.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use signalr_protocol::{CompletionResult, Raw};
+use tokio::sync::oneshot;
+
+use crate::codec::Codec;
+use crate::outbox::{CloseOrder, Outbox};
+use crate::registry::Registry;
+use crate::{Identity, PushError};
+
+/// A handle to one connection. Cheap to clone; it does not keep the connection alive.
+///
+/// No method but [`ConnectionHandle::ask`] waits for anything.
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    inner: Arc<Inner>,
+}
+
+/// What the request that opened a connection carried, its token left out.
+#[derive(Debug)]
+pub(crate) struct OpeningRequest {
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: HeaderMap,
+}
+
+struct Inner {
+    id: Arc<str>,
+    identity: Identity,
+    request: OpeningRequest,
+    codec: Codec,
+    outbox: Outbox,
+    /// Clients' answers waited for, by the id of the call; `None` when the connection has ended.
+    asks: Mutex<Option<HashMap<String, oneshot::Sender<Answer>>>>,
+    registry: Arc<Registry>,
+}
+
+type Answer = Result<Bytes, AskError>;
+
+/// Why a client gave no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The question could not be sent.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The client said that it failed; this is its text.
+    #[error("{0}")]
+    Refused(String),
+    /// The client answered without a result.
+    #[error("the client's answer has no result")]
+    NoResult,
+    /// The client's result is not of the type asked for.
+    #[error("the client's result cannot be read: {0}")]
+    Unreadable(String),
+    /// The connection ended before the client answered.
+    #[error("the connection ended before the client answered")]
+    Disconnected,
+    /// The client did not answer in time. It may still do what it was asked to.
+    #[error("the client did not answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl ConnectionHandle {
+    pub(crate) fn new(
+        id: Arc<str>,
+        identity: Identity,
+        request: OpeningRequest,
+        codec: Codec,
+        outbox: Outbox,
+        registry: Arc<Registry>,
+    ) -> Self {
+        let asks = Mutex::new(Some(HashMap::new()));
+        Self {
+            inner: Arc::new(Inner {
+                id,
+                identity,
+                request,
+                codec,
+                outbox,
+                asks,
+                registry,
+            }),
+        }
+    }
+
+    /// The public id, which the client knows as its `connectionId` when it negotiated.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Who is at the other end.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// A value from the query of the request that opened the connection, by its name without
+    /// regard to ASCII case; the first of several.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let mut query = self.inner.request.query.iter();
+        query
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A header of the request that opened the connection, when it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.request.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether messages are still taken.
+    pub fn is_open(&self) -> bool {
+        self.inner.outbox.is_open()
+    }
+
+    /// How many messages, and how many bytes, were taken and have not gone to the network yet.
+    pub fn queued(&self) -> (usize, usize) {
+        self.inner.outbox.queued()
+    }
+
+    /// Calls `target` on the client with one argument, given as JSON. No answer comes.
+    ///
+    /// The text is sent as it is; the caller promises that it is one JSON value in UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not queued.
+    pub fn push_raw(&self, target: &str, argument: impl AsRef<[u8]>) -> Result<(), PushError> {
+        let codec = self.inner.codec;
+        self.inner
+            .outbox
+            .push(|out| codec.invocation(out, target, argument.as_ref(), None))
+    }
+
+    /// Calls `target` on the client with the arguments of a JSON array. No answer comes.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not queued.
+    pub fn push_array(&self, target: &str, arguments: impl AsRef<[u8]>) -> Result<(), PushError> {
+        let codec = self.inner.codec;
+        self.inner
+            .outbox
+            .push(|out| codec.invocation_array(out, target, arguments.as_ref(), None))
+    }
+
+    /// Sends one whole hub message that is encoded already, its separator included.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not queued.
+    pub fn push_encoded(&self, message: impl AsRef<[u8]>) -> Result<(), PushError> {
+        self.inner
+            .outbox
+            .push(|out| out.extend_from_slice(message.as_ref()))
+    }
+
+    /// Calls `target` on the client with one argument. No answer comes.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not queued.
+    ///
+    /// # Panics
+    ///
+    /// When the argument cannot be written as JSON, which is a fault in its type.
+    pub fn push<T: Serialize + ?Sized>(&self, target: &str, argument: &T) -> Result<(), PushError> {
+        self.push_raw(target, to_json(argument))
+    }
+
+    /// Calls `target` on the client with one argument, given as JSON, and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be asked, fails, leaves or does not answer `within` that time.
+    pub async fn ask_raw(
+        &self,
+        target: &str,
+        argument: impl AsRef<[u8]>,
+        within: Duration,
+    ) -> Result<Bytes, AskError> {
+        let (id, answer) = self.expect_answer()?;
+        let _forget = Forget {
+            connection: self,
+            id: &id,
+        };
+        let codec = self.inner.codec;
+        self.inner
+            .outbox
+            .push(|out| codec.invocation(out, target, argument.as_ref(), Some(&id)))?;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(AskError::Disconnected),
+            Err(_) => Err(AskError::TimedOut(within)),
+        }
+    }
+
+    /// Calls `target` on the client with one argument and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConnectionHandle::ask_raw`], and when the result is not an `R`.
+    ///
+    /// # Panics
+    ///
+    /// When the argument cannot be written as JSON, which is a fault in its type.
+    pub async fn ask<T: Serialize + ?Sized, R: DeserializeOwned>(
+        &self,
+        target: &str,
+        argument: &T,
+        within: Duration,
+    ) -> Result<R, AskError> {
+        let answer = self.ask_raw(target, to_json(argument), within).await?;
+        serde_json::from_slice(&answer).map_err(|error| AskError::Unreadable(error.to_string()))
+    }
+
+    /// Ends the connection after what is queued already. A client with automatic reconnect comes
+    /// back only when `allow_reconnect` is set. Nothing can be pushed from now on.
+    pub fn close(&self, error: Option<&str>, allow_reconnect: bool) {
+        let error = error.map(str::to_owned);
+        self.inner.outbox.close(CloseOrder {
+            error,
+            allow_reconnect,
+            is_drain: false,
+        });
+    }
+
+    pub(crate) fn drain(&self) {
+        let order = CloseOrder {
+            error: None,
+            allow_reconnect: true,
+            is_drain: true,
+        };
+        self.inner.outbox.close(order);
+    }
+
+    pub(crate) fn shared_id(&self) -> &Arc<str> {
+        &self.inner.id
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.inner.codec
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.inner.outbox
+    }
+
+    /// Hands a completion to whoever asked for it; one that nobody asked for is ignored.
+    pub(crate) fn answer(&self, id: &str, result: CompletionResult<'_>) {
+        let asked = self.asks().as_mut().and_then(|asks| asks.remove(id));
+        if let Some(asked) = asked {
+            let answer = match result {
+                CompletionResult::Value(value) => Ok(into_bytes(value)),
+                CompletionResult::Error(text) => Err(AskError::Refused(text.into_owned())),
+                CompletionResult::Void => Err(AskError::NoResult),
+            };
+            // Whoever asked may have stopped waiting this very moment; then nobody cares.
+            let _ = asked.send(answer);
+        }
+    }
+
+    /// Refuses everything from now on, fails what waits for an answer, and gives what was unsent.
+    pub(crate) fn shut(&self) -> Vec<u8> {
+        *self.asks() = None;
+        self.inner.outbox.shut()
+    }
+
+    fn expect_answer(&self) -> Result<(String, oneshot::Receiver<Answer>), AskError> {
+        let id = format!("s{}", self.inner.registry.next_ask());
+        let (asked, answer) = oneshot::channel();
+        match self.asks().as_mut() {
+            Some(asks) => asks.insert(id.clone(), asked),
+            None => return Err(AskError::Push(PushError::Closed)),
+        };
+        Ok((id, answer))
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Option<HashMap<String, oneshot::Sender<Answer>>>> {
+        self.inner
+            .asks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionHandle")
+            .field("id", &self.inner.id)
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Forgets a question nobody waits for any more, however the waiting ended.
+struct Forget<'a> {
+    connection: &'a ConnectionHandle,
+    id: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(asks) = self.connection.asks().as_mut() {
+            asks.remove(self.id);
+        }
+    }
+}
+
+fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("the type promises to be writable as JSON")
+}
+
+fn into_bytes(value: Raw<'_>) -> Bytes {
+    Bytes::from(value.into_bytes())
+}

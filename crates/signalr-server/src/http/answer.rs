@@ -1,0 +1,63 @@
+//! Refusals of HTTP requests: plain text that says what to do.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use crate::Refusal;
+use crate::registry::AttachError;
+
+/// A refusal with a sentence for whoever reads the log of the client.
+pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = (status, Body::from(text.into())).into_response();
+    let plain = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let status = match refusal {
+        Refusal::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
+        Refusal::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response = text(status, refusal.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+/// The hub takes no connections at the moment.
+pub(super) fn unavailable(why: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+pub(super) fn not_attached(error: AttachError) -> Response {
+    match error {
+        AttachError::Unknown => unknown_id(),
+        AttachError::InUse => text(
+            StatusCode::CONFLICT,
+            "This connection is already attached to a WebSocket. Negotiate a new one.",
+        ),
+        AttachError::OtherUser => text(
+            StatusCode::FORBIDDEN,
+            "This connection was negotiated by another user. Negotiate a new one with this token.",
+        ),
+    }
+}
+
+pub(super) fn unknown_id() -> Response {
+    text(StatusCode::NOT_FOUND, "No Connection with that ID")
+}
+
+pub(super) fn id_required() -> Response {
+    text(StatusCode::BAD_REQUEST, "Connection ID required")
+}

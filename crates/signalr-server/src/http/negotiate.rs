@@ -1,0 +1,66 @@
+//! `POST {hub}/negotiate`: ids for a connection, and the ways to attach to it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use signalr_protocol::negotiate::{NegotiateResponse, Transport, TransportOffer, choose_version};
+
+use super::request::{Parameters, authenticate};
+use super::{answer, cors};
+use crate::server::Shared;
+use crate::{Hub, Identity};
+
+pub(super) async fn negotiate<H: Hub>(
+    State(shared): State<Arc<Shared<H>>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let parameters = Parameters::of(&uri);
+    let response = match authenticate(&shared.access, &headers, &parameters) {
+        Err(refusal) => answer::refused(&refusal),
+        Ok(_) if shared.registry.is_draining() => {
+            answer::unavailable("This server takes no new connections. Try again.")
+        }
+        Ok(identity) => offer(&shared, &parameters, &identity),
+    };
+    cors::open(response, &headers, &shared.options)
+}
+
+fn offer<H: Hub>(shared: &Shared<H>, parameters: &Parameters, identity: &Identity) -> Response {
+    let options = &shared.options;
+    let asked = parameters.all("negotiateVersion");
+    let version = match choose_version(asked, options.negotiate_version_min) {
+        Ok(version) => version,
+        Err(error) => return json(&NegotiateResponse::refusal(error)),
+    };
+    let has_own_token = version > 0;
+    let ids = shared.registry.negotiate(
+        identity,
+        has_own_token,
+        options.attach_timeout,
+        options.unattached_max,
+    );
+    let Some(ids) = ids else {
+        return answer::unavailable("Too many connections wait for their WebSocket. Try again.");
+    };
+    json(&NegotiateResponse {
+        negotiate_version: Some(version),
+        connection_id: Some(ids.id.to_string()),
+        connection_token: has_own_token.then(|| ids.token.to_string()),
+        available_transports: Some(vec![TransportOffer::new(Transport::WebSockets)]),
+        ..NegotiateResponse::default()
+    })
+}
+
+fn json(response: &NegotiateResponse) -> Response {
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, response.to_json()).into_response()
+}

@@ -1,0 +1,72 @@
+//! What hub requests have in common: the query, and the bearer token in one of two places.
+
+use axum::extract::Query;
+use axum::http::{HeaderMap, Uri, header};
+
+use crate::auth::Access;
+use crate::connection::OpeningRequest;
+use crate::{Identity, Refusal};
+
+/// Name of the query parameter in which browsers send tokens with WebSockets.
+const ACCESS_TOKEN: &str = "access_token";
+
+/// Query parameters, decoded, in order.
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// A query that cannot be decoded counts as none.
+    pub(super) fn of(uri: &Uri) -> Self {
+        Self(
+            Query::try_from_uri(uri)
+                .map(|Query(pairs)| pairs)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// All values of a parameter; its name is compared without case.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self
+            .0
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+        pairs.map(|(_, value)| value.as_str())
+    }
+
+    /// The connection token. Given twice, it is joined by a comma and so known to nobody.
+    pub(super) fn id(&self) -> Option<String> {
+        let values: Vec<&str> = self.all("id").collect();
+        Some(values.join(",")).filter(|id| !id.is_empty())
+    }
+
+    /// What the application may see of the opening request: all but its secrets.
+    pub(super) fn into_opening(mut self, headers: &HeaderMap) -> OpeningRequest {
+        let secret =
+            |key: &str| key.eq_ignore_ascii_case(ACCESS_TOKEN) || key.eq_ignore_ascii_case("id");
+        self.0.retain(|(key, _)| !secret(key));
+        self.0.shrink_to_fit();
+        let mut headers = headers.clone();
+        headers.remove(header::AUTHORIZATION);
+        OpeningRequest {
+            query: self.0,
+            headers,
+        }
+    }
+}
+
+/// Says who sends the request. A token in the header wins over one in the query.
+pub(super) fn authenticate(
+    access: &Access,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Identity, Refusal> {
+    let token = bearer(headers).or_else(|| parameters.all(ACCESS_TOKEN).next());
+    access.admit(token)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then_some(token.trim())
+}

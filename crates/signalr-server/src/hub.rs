@@ -1,0 +1,121 @@
+//! What an application writes: a hub, its methods and its errors.
+
+use std::fmt;
+use std::future::{self, Future};
+
+use crate::{Caller, Methods};
+
+/// A set of methods that clients call, and what happens when they come and go.
+///
+/// One value serves all connections; what belongs to one connection is in its [`Caller`].
+pub trait Hub: Send + Sync + Sized + 'static {
+    /// Names the methods.
+    fn methods(methods: Methods<Self>) -> Methods<Self>;
+
+    /// Runs when a client has shaken hands, before its first call. An error closes the connection
+    /// for good.
+    fn on_connected(
+        &self,
+        caller: &Caller<Self>,
+    ) -> impl Future<Output = Result<(), HubError>> + Send {
+        let _ = caller;
+        future::ready(Ok(()))
+    }
+
+    /// Runs when a connection has ended, whatever the reason; calls that still run go on beside
+    /// it. Pushes to the connection fail by now.
+    fn on_disconnected(
+        &self,
+        caller: &Caller<Self>,
+        why: Disconnect,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = (caller, why);
+        future::ready(())
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// The client said goodbye, or closed its WebSocket in order.
+    ByClient,
+    /// The application closed it.
+    ByServer,
+    /// The hub is being drained.
+    Draining,
+    /// The token ran out.
+    TokenExpired,
+    /// The client was silent for too long.
+    ClientTimeout,
+    /// The client did not read what was sent to it.
+    SlowReader,
+    /// The network connection broke.
+    TransportLost,
+    /// The client broke the protocol; this is how.
+    ProtocolError(String),
+    /// The hub's connected event failed.
+    ConnectedFailed,
+}
+
+/// Why a hub method failed, and who may know.
+///
+/// Any other error turns into an internal one by `?`.
+pub struct HubError {
+    kind: Kind,
+}
+
+enum Kind {
+    ForCaller(String),
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl HubError {
+    /// An error whose text the caller sees.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::ForCaller(text.into()),
+        }
+    }
+
+    /// An error whose text stays here, unless detailed errors are switched on.
+    pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::Internal(error.into()),
+        }
+    }
+
+    /// `text` with as much detail as the caller may know.
+    pub(crate) fn told(&self, text: &str, is_detailed: bool) -> String {
+        use signalr_protocol::error_text::with_detail;
+        match &self.kind {
+            Kind::ForCaller(message) => with_detail(text, "HubException", message),
+            Kind::Internal(error) if is_detailed => with_detail(text, "Error", &error.to_string()),
+            Kind::Internal(_) => text.to_owned(),
+        }
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for HubError {
+    fn from(error: E) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::ForCaller(text) => f.write_str(text),
+            Kind::Internal(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl fmt::Debug for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::ForCaller(text) => f.debug_tuple("HubError").field(text).finish(),
+            Kind::Internal(error) => f.debug_tuple("HubError").field(error).finish(),
+        }
+    }
+}

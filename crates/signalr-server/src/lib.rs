@@ -1,0 +1,61 @@
+//! A SignalR server on axum: typed hubs, and handles to push from anywhere.
+//!
+//! Promise: memory per connection is bounded, a slow reader never holds up a sender, and whoever
+//! pushes learns at once whether the message was taken. Taken means queued for one connection:
+//! delivery beyond that is for a layer above.
+//!
+//! One task serves one connection. It reads, runs the hub's methods and writes; everything that
+//! waits in its queue goes out as one WebSocket frame.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use signalr_server::{Caller, Hub, HubError, HubServer, Methods};
+//!
+//! struct Calculator;
+//!
+//! impl Hub for Calculator {
+//!     fn methods(methods: Methods<Self>) -> Methods<Self> {
+//!         methods.on("add", add)
+//!     }
+//! }
+//!
+//! async fn add(_: Arc<Calculator>, _: Caller<Calculator>, (a, b): (i32, i32)) -> Result<i32, HubError> {
+//!     a.checked_add(b).ok_or_else(|| HubError::new("the sum is too large"))
+//! }
+//!
+//! # async fn serve() -> std::io::Result<()> {
+//! let server = HubServer::new(Calculator);
+//! let handle = server.handle();
+//! let app: axum::Router = server.router("/hub");
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
+//! axum::serve(listener, app).await
+//! # }
+//! ```
+//!
+//! Left out so far: server-sent events, long polling, MessagePack, streams and stateful
+//! reconnect. Negotiation offers WebSockets alone, so clients do not run into them.
+
+mod auth;
+mod caller;
+mod codec;
+mod connection;
+mod handle;
+mod http;
+mod hub;
+mod methods;
+mod options;
+mod outbox;
+mod registry;
+mod server;
+mod session;
+mod wire;
+
+pub use auth::{Identity, Refusal, TokenVerifier};
+pub use caller::Caller;
+pub use connection::{AskError, ConnectionHandle};
+pub use handle::HubHandle;
+pub use hub::{Disconnect, Hub, HubError};
+pub use methods::Methods;
+pub use options::Options;
+pub use outbox::PushError;
+pub use server::HubServer;

@@ -1,0 +1,85 @@
+//! What can be set on a hub, and why the defaults are what they are.
+
+use std::time::Duration;
+
+use signalr_protocol::defaults;
+
+/// Times and limits of one hub. The defaults are those of the official server where it has them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// How often each connection is pinged, whatever else is sent. Default: 15 s; clients give a
+    /// server up after 30 s of silence. Zero is taken for one millisecond.
+    pub keep_alive_interval: Duration,
+    /// How long a client may be silent. Default: 30 s; clients ping every 15 s.
+    pub client_timeout: Duration,
+    /// How long a connection may take to shake hands. Default: 15 s.
+    pub handshake_timeout: Duration,
+    /// How long a negotiated connection waits for its WebSocket. Default: 15 s.
+    pub attach_timeout: Duration,
+    /// How long one send may stall before a slow reader is dropped. Default: 10 s.
+    pub send_timeout: Duration,
+    /// How long the server waits for the client's answer to its Close frame. Default: 5 s.
+    pub close_timeout: Duration,
+    /// Largest hub message received, in bytes, separator included. Default: 32 KiB.
+    pub receive_bytes_max: usize,
+    /// Largest WebSocket message received, in bytes: a client may put several hub messages into
+    /// one. Default: 1 MiB. Never less than [`Options::receive_bytes_max`].
+    pub receive_frame_bytes_max: usize,
+    /// Most messages that wait to be sent on one connection. Default: 8,192.
+    pub outbox_messages_max: usize,
+    /// Most bytes that wait to be sent on one connection. Default: 1 MiB. A single message may be
+    /// larger while nothing else waits, up to [`Options::message_bytes_max`].
+    pub outbox_bytes_max: usize,
+    /// Largest hub message sent, in bytes. Default: 16 MiB.
+    pub message_bytes_max: usize,
+    /// How many bytes of whole messages are put into one WebSocket frame. Default: 64 KiB: beyond
+    /// it a frame saves no system calls and only delays the first message in it.
+    pub send_frame_bytes: usize,
+    /// How many calls of one connection run at once. Default: 1, so that calls take effect in the
+    /// order in which they were sent. With more, they start in that order. Zero is taken for one.
+    pub parallel_invocations: usize,
+    /// How many calls of one connection wait for their turn before nothing more is read from it.
+    /// Default: 64.
+    pub waiting_invocations_max: usize,
+    /// Whether texts of internal errors reach the client. Default: false, because they may tell
+    /// secrets.
+    pub detailed_errors: bool,
+    /// Whether a connection ends when its token runs out. Default: true.
+    pub close_on_token_expiry: bool,
+    /// Oldest version of negotiation served. Default: 0.
+    pub negotiate_version_min: i32,
+    /// Most negotiated connections that wait for their WebSocket. Default: 65,536; beyond it
+    /// negotiation is answered with 503.
+    pub unattached_max: usize,
+    /// Origins, such as `https://app.example`, whose pages may connect with credentials. Default:
+    /// none. When any is given, a WebSocket of another origin is refused, unless it is the
+    /// server's own.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep_alive_interval: defaults::KEEP_ALIVE_INTERVAL,
+            client_timeout: defaults::PEER_TIMEOUT,
+            handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
+            attach_timeout: defaults::ATTACH_TIMEOUT,
+            send_timeout: defaults::SEND_TIMEOUT,
+            close_timeout: defaults::CLOSE_TIMEOUT,
+            receive_bytes_max: defaults::RECEIVE_BYTES_MAX,
+            receive_frame_bytes_max: 1024 * 1024,
+            outbox_messages_max: 8192,
+            outbox_bytes_max: 1024 * 1024,
+            message_bytes_max: 16 * 1024 * 1024,
+            send_frame_bytes: 64 * 1024,
+            parallel_invocations: 1,
+            waiting_invocations_max: 64,
+            detailed_errors: false,
+            close_on_token_expiry: true,
+            negotiate_version_min: 0,
+            unattached_max: 65_536,
+            allowed_origins: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What waits to be sent on one connection: bounded, filled from any thread, emptied by the
+//! connection's task.
+//!
+//! Promise: a push either joins the queue, in order, or is refused at once; it never waits and
+//! never grows the queue past its limits. Messages are written straight into one buffer, so a
+//! push costs no allocation of its own, and only the first into an empty queue wakes the task.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+
+/// Why a message was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The connection has ended or is about to. Nothing goes out any more.
+    #[error("the connection is closed")]
+    Closed,
+    /// The client does not read as fast as it is sent to. Try again when it has caught up.
+    #[error("the connection's queue is full")]
+    Full,
+    /// The message can never be sent. A retry fails the same way.
+    #[error("the message is {bytes} bytes, the connection takes {bytes_max}")]
+    TooLarge {
+        /// Its size when encoded.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
+/// How the application wants a connection to end.
+#[derive(Debug, Clone)]
+pub(crate) struct CloseOrder {
+    pub(crate) error: Option<String>,
+    pub(crate) allow_reconnect: bool,
+    pub(crate) is_drain: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) messages_max: usize,
+    pub(crate) bytes_max: usize,
+    pub(crate) message_bytes_max: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    /// The connection's task, when it waits for something to send.
+    task: AtomicWaker,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct State {
+    is_open: bool,
+    /// Whole messages, one after the other.
+    buffer: Vec<u8>,
+    /// Where in the buffer each message ends.
+    ends: Vec<usize>,
+    /// Taken by the task, but not yet gone to the network.
+    taken: Load,
+    close: Option<CloseOrder>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    messages: usize,
+    bytes: usize,
+}
+
+/// What the task found in the queue.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// Messages to send, in order.
+    Messages(Batch),
+    /// The queue is empty and the connection is to end.
+    Close(CloseOrder),
+}
+
+impl Outbox {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State {
+            is_open: true,
+            buffer: Vec::new(),
+            ends: Vec::new(),
+            taken: Load::default(),
+            close: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            task: AtomicWaker::new(),
+            limits,
+        }
+    }
+
+    /// Queues the one message that `write` appends.
+    pub(crate) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
+        let was_empty = {
+            let mut state = self.lock();
+            if !state.is_open || state.close.is_some() {
+                return Err(PushError::Closed);
+            }
+            let load = state.load();
+            if load.messages >= self.limits.messages_max {
+                return Err(PushError::Full);
+            }
+            let was_empty = state.ends.is_empty();
+            state.append(write, |bytes| self.limits.admit(load, bytes))?;
+            was_empty
+        };
+        if was_empty {
+            self.task.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a message of the connection's own task, which looks into the queue by itself. Such
+    /// messages are few and bounded elsewhere, so no limit holds for them but that of their size.
+    pub(crate) fn push_own(&self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
+        let mut state = self.lock();
+        if !state.is_open {
+            return Err(PushError::Closed);
+        }
+        state.append(write, |bytes| self.limits.admit(Load::default(), bytes))
+    }
+
+    /// Ends the connection once everything queued so far is sent. The first order stands.
+    pub(crate) fn close(&self, order: CloseOrder) {
+        let mut state = self.lock();
+        if state.is_open && state.close.is_none() {
+            state.close = Some(order);
+            drop(state);
+            self.task.wake();
+        }
+    }
+
+    /// Refuses everything from now on, and gives what was still waiting.
+    pub(crate) fn shut(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        state.is_open = false;
+        state.ends = Vec::new();
+        std::mem::take(&mut state.buffer)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.is_open && state.close.is_none()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        let load = self.lock().load();
+        load.messages >= self.limits.messages_max || load.bytes >= self.limits.bytes_max
+    }
+
+    /// How many messages and bytes wait or are on their way to the network.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let load = self.lock().load();
+        (load.messages, load.bytes)
+    }
+
+    /// Takes all that waits. To be called by the connection's task alone.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Waiting> {
+        // Registered before looking: a push after the look finds the waker.
+        self.task.register(context.waker());
+        let mut state = self.lock();
+        if !state.ends.is_empty() {
+            return Poll::Ready(Waiting::Messages(state.take()));
+        }
+        match &state.close {
+            Some(order) => Poll::Ready(Waiting::Close(order.clone())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Makes room for what has gone to the network.
+    pub(crate) fn sent(&self, messages: usize, bytes: usize) {
+        let taken = &mut self.lock().taken;
+        taken.messages -= messages;
+        taken.bytes -= bytes;
+    }
+
+    /// Nothing here panics while it holds the lock, except what a caller's `write` may do; the
+    /// state is then as it was before, or has a message more at its end.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn load(&self) -> Load {
+        Load {
+            messages: self.taken.messages + self.ends.len(),
+            bytes: self.taken.bytes + self.buffer.len(),
+        }
+    }
+
+    fn append(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>),
+        admit: impl FnOnce(usize) -> Result<(), PushError>,
+    ) -> Result<(), PushError> {
+        let start = self.buffer.len();
+        write(&mut self.buffer);
+        if let Err(error) = admit(self.buffer.len() - start) {
+            self.buffer.truncate(start);
+            return Err(error);
+        }
+        self.ends.push(self.buffer.len());
+        Ok(())
+    }
+
+    fn take(&mut self) -> Batch {
+        self.taken.messages += self.ends.len();
+        self.taken.bytes += self.buffer.len();
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        Batch {
+            bytes,
+            ends: std::mem::take(&mut self.ends).into(),
+            taken: 0,
+        }
+    }
+}
+
+impl Limits {
+    /// A message larger than the queue may hold is taken while nothing else waits.
+    fn admit(&self, load: Load, bytes: usize) -> Result<(), PushError> {
+        if bytes > self.message_bytes_max {
+            return Err(PushError::TooLarge {
+                bytes,
+                bytes_max: self.message_bytes_max,
+            });
+        }
+        if load.bytes > 0 && load.bytes + bytes > self.bytes_max {
+            return Err(PushError::Full);
+        }
+        Ok(())
+    }
+}
+
+/// Messages taken from the queue, to be cut into frames.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Bytes,
+    ends: VecDeque<usize>,
+    /// Bytes already cut off.
+    taken: usize,
+}
+
+/// Some whole messages, to be sent together.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    pub(crate) messages: usize,
+}
+
+impl Batch {
+    /// Cuts off as many whole messages as fit into `bytes_max`, at least one. Copies nothing.
+    pub(crate) fn next_frame(&mut self, bytes_max: usize) -> Option<Frame> {
+        let mut end = self.ends.pop_front()?;
+        let mut messages = 1;
+        while let Some(next) = self.ends.front()
+            && next - self.taken <= bytes_max
+        {
+            end = *next;
+            self.ends.pop_front();
+            messages += 1;
+        }
+        let bytes = self.bytes.slice(self.taken..end);
+        self.taken = end;
+        Some(Frame { bytes, messages })
+    }
+
+    /// Everything not yet cut off.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+}

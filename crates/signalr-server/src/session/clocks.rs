@@ -1,0 +1,127 @@
+//! The times at which a connection must do something although nothing happened.
+//!
+//! One timer serves them all, and traffic does not touch it: it goes off at the earliest time
+//! that was known when it was set, and is set again if that time has moved.
+
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{Identity, Options};
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Ping,
+    ClientTimeout,
+    SendTimeout,
+    TokenExpiry,
+}
+
+pub(super) struct Clocks {
+    timer: Pin<Box<Sleep>>,
+    keep_alive_interval: Duration,
+    client_timeout: Duration,
+    send_timeout: Duration,
+    next_ping: Instant,
+    last_received: Instant,
+    /// Since when one frame has been on its way.
+    sending_since: Option<Instant>,
+    token_expiry: Option<Instant>,
+}
+
+impl Clocks {
+    pub(super) fn start(options: &Options, identity: &Identity) -> Self {
+        let now = Instant::now();
+        let keep_alive_interval = options.keep_alive_interval.max(Duration::from_millis(1));
+        let expires_at = identity
+            .expires_at()
+            .filter(|_| options.close_on_token_expiry);
+        let mut clocks = Self {
+            timer: Box::pin(sleep_until(now)),
+            keep_alive_interval,
+            client_timeout: options.client_timeout,
+            send_timeout: options.send_timeout,
+            next_ping: now + keep_alive_interval,
+            last_received: now,
+            sending_since: None,
+            token_expiry: expires_at.and_then(|time| from_now(now, time)),
+        };
+        clocks.set(clocks.next().0);
+        clocks
+    }
+
+    /// A whole message came.
+    pub(super) fn received(&mut self) {
+        self.last_received = Instant::now();
+    }
+
+    pub(super) fn send_started(&mut self) {
+        self.sending_since = Some(Instant::now());
+    }
+
+    pub(super) fn send_finished(&mut self) {
+        self.sending_since = None;
+    }
+
+    /// The client's silence does not count while nothing is read from it.
+    pub(super) async fn due(&mut self, is_reading: bool) -> Due {
+        if !is_reading {
+            self.received();
+        }
+        loop {
+            let (at, due) = self.next();
+            if at <= Instant::now() {
+                self.passed(due);
+                return due;
+            }
+            if at < self.timer.deadline() || self.timer.is_elapsed() {
+                self.set(at);
+            }
+            self.timer.as_mut().await;
+        }
+    }
+
+    fn next(&self) -> (Instant, Due) {
+        let mut next = (self.next_ping, Due::Ping);
+        let others = [
+            (
+                Some(self.last_received + self.client_timeout),
+                Due::ClientTimeout,
+            ),
+            (
+                self.sending_since.map(|since| since + self.send_timeout),
+                Due::SendTimeout,
+            ),
+            (self.token_expiry, Due::TokenExpiry),
+        ];
+        for (at, due) in others {
+            if let Some(at) = at.filter(|at| *at < next.0) {
+                next = (at, due);
+            }
+        }
+        next
+    }
+
+    /// Pings keep their rhythm; after a pause in which none could go out they start a new one.
+    fn passed(&mut self, due: Due) {
+        if due == Due::Ping {
+            let now = Instant::now();
+            self.next_ping += self.keep_alive_interval;
+            if self.next_ping <= now {
+                self.next_ping = now + self.keep_alive_interval;
+            }
+        }
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at);
+    }
+}
+
+/// The instant of a wall-clock time. A time too far away to be an instant never comes.
+fn from_now(now: Instant, time: SystemTime) -> Option<Instant> {
+    let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+    now.checked_add(left)
+}

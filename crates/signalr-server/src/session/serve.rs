@@ -1,0 +1,228 @@
+//! The loop of a connection: read, run, write, keep time, until there is a reason to stop.
+
+use std::future::{Future, poll_fn};
+
+use bytes::Bytes;
+use signalr_protocol::{HubMessage, Reader, RecordSplitter, error_text, json};
+use tokio::select;
+use tracing::debug;
+
+use super::calls::{Asked, Calls, Finished};
+use super::clocks::{Clocks, Due};
+use super::ending::{self, Reason};
+use crate::codec::Codec;
+use crate::outbox::{Batch, Frame, Waiting};
+use crate::registry::Presence;
+use crate::server::Shared;
+use crate::wire::{Event, Failure, Wire};
+use crate::{Caller, Hub, Options, PushError};
+
+pub(super) struct Session<'a, H: Hub> {
+    caller: &'a Caller<H>,
+    options: &'a Options,
+    wire: Wire,
+    splitter: RecordSplitter,
+    calls: Calls<'a, H>,
+    clocks: Clocks,
+    /// Taken from the queue, not yet written.
+    batch: Batch,
+    /// Written, not yet flushed: how many messages and bytes.
+    on_the_way: (usize, usize),
+}
+
+impl<'a, H: Hub> Session<'a, H> {
+    /// Takes over from the handshake, whose answer is still to be flushed.
+    pub(super) fn new(
+        shared: &'a Shared<H>,
+        caller: &'a Caller<H>,
+        wire: Wire,
+        splitter: RecordSplitter,
+    ) -> Self {
+        let mut clocks = Clocks::start(&shared.options, caller.identity());
+        clocks.send_started();
+        Self {
+            caller,
+            options: &shared.options,
+            wire,
+            splitter,
+            calls: Calls::new(shared, caller),
+            clocks,
+            batch: Batch::default(),
+            on_the_way: (0, 0),
+        }
+    }
+
+    /// Serves until there is a reason to end. `rest` came together with the handshake.
+    pub(super) async fn serve(&mut self, rest: Bytes) -> Reason {
+        if self.caller.hub_handle().is_draining() {
+            self.caller.drain();
+        }
+        match self.serve_on(rest).await {
+            Err(reason) => reason,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn serve_on(&mut self, rest: Bytes) -> Result<std::convert::Infallible, Reason> {
+        self.receive(&rest)?;
+        loop {
+            self.start_calls()?;
+            let is_reading = self.calls.waiting() < self.options.waiting_invocations_max;
+            let outbox = self.caller.outbox();
+            select! {
+                waiting = poll_fn(|context| outbox.poll_take(context)), if !self.wire.is_flushing() => {
+                    match waiting {
+                        Waiting::Messages(batch) => self.batch = batch,
+                        Waiting::Close(order) => return Err(Reason::Ordered(order)),
+                    }
+                    self.write_frame()?;
+                }
+                event = self.wire.event(is_reading) => self.happened(event)?,
+                finished = self.calls.finished(), if self.calls.is_running() => {
+                    self.complete(finished)?;
+                }
+                due = self.clocks.due(is_reading) => self.due(due)?,
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event) -> Result<(), Reason> {
+        match event {
+            Event::Received(chunk) => self.receive(&chunk),
+            Event::Flushed => {
+                let (messages, bytes) = std::mem::take(&mut self.on_the_way);
+                self.caller.outbox().sent(messages, bytes);
+                self.clocks.send_finished();
+                self.write_frame()
+            }
+            Event::Closed => Err(Reason::Closed),
+            Event::Failed(Failure::TooLarge) => {
+                let bytes_max = self.options.receive_frame_bytes_max;
+                Err(Reason::Malformed(error_text::too_large_detail(bytes_max)))
+            }
+            Event::Failed(failure) => Err(Reason::Broken(failure)),
+        }
+    }
+
+    /// Writes the next frame of the batch, if there is one.
+    fn write_frame(&mut self) -> Result<(), Reason> {
+        let Some(Frame { bytes, messages }) = self.batch.next_frame(self.options.send_frame_bytes)
+        else {
+            self.batch = Batch::default();
+            return Ok(());
+        };
+        self.on_the_way = (messages, bytes.len());
+        self.clocks.send_started();
+        self.wire.start_send(bytes).map_err(Reason::Broken)
+    }
+
+    fn due(&mut self, due: Due) -> Result<(), Reason> {
+        match due {
+            Due::Ping => self.queue(|codec, out| codec.ping(out)),
+            Due::ClientTimeout => Err(Reason::ClientTimeout),
+            Due::SendTimeout => Err(Reason::SlowReader),
+            Due::TokenExpiry => Err(Reason::TokenExpired),
+        }
+    }
+
+    fn receive(&mut self, chunk: &[u8]) -> Result<(), Reason> {
+        let mut received = false;
+        for record in self.splitter.feed(chunk) {
+            let record = record.map_err(|error| {
+                Reason::Malformed(error_text::too_large_detail(error.bytes_max))
+            })?;
+            received = true;
+            let message = json::decode(&record, Reader::Server)
+                .map_err(|error| Reason::Malformed(error.to_string()))?;
+            match message {
+                Some(message) => take(message, self.caller, &mut self.calls)?,
+                None => debug!(
+                    connection = self.caller.id(),
+                    "message of unknown type skipped"
+                ),
+            }
+        }
+        if received {
+            self.clocks.received();
+        }
+        Ok(())
+    }
+
+    /// No call starts while its answer would find the queue full: a client that does not read is
+    /// not worked for.
+    fn start_calls(&mut self) -> Result<(), Reason> {
+        while self.calls.waiting() > 0 && !self.caller.outbox().is_full() {
+            match self.calls.start_next() {
+                Some(failed) => self.complete(failed)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, finished: Finished) -> Result<(), Reason> {
+        match finished {
+            Finished::Connected(result) => result.map_err(Reason::NotConnected),
+            Finished::Call { id: None, .. } => Ok(()),
+            Finished::Call {
+                id: Some(id),
+                answer,
+            } => self.queue(|codec, out| codec.completion(out, &id, &answer)),
+        }
+    }
+
+    fn queue(&self, write: impl FnOnce(Codec, &mut Vec<u8>)) -> Result<(), Reason> {
+        let codec = self.caller.codec();
+        match self.caller.outbox().push_own(|out| write(codec, out)) {
+            Ok(()) => Ok(()),
+            Err(error @ PushError::TooLarge { .. }) => Err(Reason::Malformed(error.to_string())),
+            // Only this task shuts the queue, after the loop.
+            Err(PushError::Closed | PushError::Full) => Ok(()),
+        }
+    }
+
+    /// Leaves the hub, and gives what remains to be done: the goodbye and the calls under way.
+    pub(super) fn end(
+        self,
+        reason: &Reason,
+        presence: Presence,
+    ) -> (impl Future<Output = ()> + Send, Calls<'a, H>) {
+        let mut last = self.batch.rest().to_vec();
+        last.extend_from_slice(&presence.leave());
+        if let Some(close) = reason.message(self.options.detailed_errors) {
+            let codec = self.caller.codec();
+            codec.close(&mut last, close.error.as_deref(), close.allow_reconnect);
+        }
+        let farewell = ending::farewell(self.wire, reason, last.into(), self.options);
+        (farewell, self.calls)
+    }
+}
+
+/// Takes one message in. Types that only matter for streams or stateful reconnect are ignored
+/// when they name nothing that is known, and nothing is.
+fn take<H: Hub>(
+    message: HubMessage<'_>,
+    caller: &Caller<H>,
+    calls: &mut Calls<'_, H>,
+) -> Result<(), Reason> {
+    match message {
+        HubMessage::Invocation(call) => {
+            calls.add(Asked {
+                invocation: call.into_owned(),
+                is_streaming: false,
+            });
+        }
+        HubMessage::StreamInvocation(call) => {
+            calls.add(Asked {
+                invocation: call.into_owned(),
+                is_streaming: true,
+            });
+        }
+        HubMessage::Completion(completion) => {
+            caller.answer(&completion.invocation_id, completion.result);
+        }
+        HubMessage::Close(_) => return Err(Reason::Goodbye),
+        _ => {}
+    }
+    Ok(())
+}
