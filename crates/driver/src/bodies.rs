@@ -39,11 +39,11 @@ impl Bodies {
 
     /// Takes in a batch that has just become durable.
     pub(crate) fn remember(&mut self, batch: Batch) {
-        self.recent_bytes += batch.bytes();
+        self.recent_bytes += batch.payload_bytes();
         self.recent.push_back(batch);
         while self.recent_bytes > self.recent_bytes_max && self.recent.len() > 1 {
             if let Some(oldest) = self.recent.pop_front() {
-                self.recent_bytes -= oldest.bytes();
+                self.recent_bytes -= oldest.payload_bytes();
             }
         }
     }

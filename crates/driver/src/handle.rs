@@ -19,13 +19,8 @@ pub(crate) struct Ask<M: Machine> {
 #[non_exhaustive]
 pub enum AskError {
     /// The disk is too full to keep anything new. Try again once space was freed.
-    #[error("the disk's reserve is gone: {free_bytes} bytes are free, {reserve_bytes} are reserved")]
-    NoSpace {
-        /// Free bytes.
-        free_bytes: u64,
-        /// Bytes kept free.
-        reserve_bytes: u64,
-    },
+    #[error("the disk is full up to its reserve")]
+    NoSpace,
     /// The loop has ended. Whether the input became durable is unknown.
     #[error("the store has stopped")]
     Stopped,
@@ -37,13 +32,8 @@ pub enum AskError {
 pub enum Health {
     /// All is well.
     Writable,
-    /// The disk's reserve is gone: nothing new is kept.
-    NoSpace {
-        /// Free bytes.
-        free_bytes: u64,
-        /// Bytes kept free.
-        reserve_bytes: u64,
-    },
+    /// The disk is full up to its reserve: nothing new is kept.
+    NoSpace,
     /// The loop has ended.
     Stopped,
 }

@@ -25,9 +25,9 @@ mod service;
 pub use bodies::Bodies;
 pub use clock::Clock;
 pub use engine::{Engine, Sealed};
-pub use handle::{AskError, Handle, Health};
+pub use handle::{AskError, Handle, Health, StoreInfo};
 pub use open::{OpenError, Opened, open};
-pub use service::{Options, Outlet, Service, StopReason};
+pub use service::{Options, Outlet, Service, StopReason, Waiting};
 
 /// What callers of this crate need of the journal.
 pub use countersign_journal as journal;

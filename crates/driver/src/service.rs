@@ -3,8 +3,9 @@
 use crate::handle::{Ask, AskError, Handle, Health, StoreInfo};
 use crate::open::{OpenError, Opened};
 use crate::{Bodies, Clock, Engine, Sealed};
-use countersign_journal::thread::{Completion, JournalThread};
-use countersign_journal::{Batch, RealFiles, SnapshotStore};
+use countersign_journal::{
+    Batch, Completion, JournalThread, RealFiles, Reader, SnapshotStore, Space, ThreadOptions,
+};
 use countersign_rules::machine::{Machine, Position, Start};
 use std::fmt;
 use std::sync::Arc;
@@ -95,9 +96,9 @@ impl<M: Machine> Service<M> {
     ) -> Result<Self, OpenError> {
         let Opened { mut engine, log, .. } = opened;
         let store = StoreInfo { store_id: log.store_id(), epoch: log.epoch() };
-        let (reader, snapshots) = (log.reader(), log.snapshots());
+        let (reader, snapshots, space) = (log.reader(), log.snapshots(), log.space());
         let (done, completions) = mpsc::unbounded_channel();
-        let journal = JournalThread::spawn(log, move |completion| {
+        let journal = JournalThread::spawn(log, &ThreadOptions::default(), move |completion| {
             // The loop outlives its journal; if it is gone, nobody is left to be told.
             let _ = done.send(completion);
         })
@@ -126,7 +127,9 @@ impl<M: Machine> Service<M> {
             inbox,
             inputs: Vec::new(),
             writing: None,
-            bodies: Bodies::new(reader, options.recent_bytes_max),
+            bodies: Bodies::new(reader.clone(), options.recent_bytes_max),
+            reader,
+            space,
             health,
             durable,
             stop: Arc::clone(&stop),
@@ -194,12 +197,14 @@ struct Snapshotting {
 struct Running<M: Machine, O> {
     engine: Engine<M, Waiting<M>>,
     outlet: O,
-    journal: JournalThread<RealFiles>,
+    journal: JournalThread,
     completions: mpsc::UnboundedReceiver<Completion>,
     inbox: mpsc::Receiver<Ask<M>>,
     inputs: Vec<Ask<M>>,
     writing: Option<Writing<M>>,
     bodies: Bodies,
+    reader: Reader<RealFiles>,
+    space: Space<RealFiles>,
     health: watch::Sender<Health>,
     durable: watch::Sender<Position>,
     stop: Arc<Notify>,
@@ -262,19 +267,27 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
                 continue;
             };
             self.take_image_if_due(&batch);
-            self.journal.append(batch.clone());
+            self.write(batch.clone());
             self.writing = Some(Writing { batch, sealed });
+        }
+    }
+
+    fn write(&self, batch: Batch) {
+        // One batch is on its way at a time, so there is always room; a thread that has ended has
+        // told why.
+        if let Err(refused) = self.journal.try_submit(batch) {
+            tracing::debug!(%refused, "the journal takes no batch");
         }
     }
 
     fn completed(&mut self, completion: Completion) -> Result<(), StopReason> {
         match completion {
-            Completion::Durable { through, .. } => {
+            Completion::Durable(through) => {
                 let Some(Writing { batch, sealed }) = self.writing.take() else { return Ok(()) };
                 debug_assert_eq!(batch.last(), through, "one batch is written at a time");
                 self.bodies.remember(batch);
                 self.durable.send_replace(through);
-                self.set_health(self.health_of_disk());
+                self.look_at_space();
                 self.let_out(sealed);
                 self.write_image();
                 Ok(())
@@ -282,19 +295,19 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
             Completion::NoSpace { .. } => {
                 // Whoever waits for this batch goes on waiting: nothing of it was answered, and
                 // it is written as soon as there is room. New growth is refused meanwhile.
-                let (free_bytes, reserve_bytes) = self.journal.space();
-                self.set_health(Health::NoSpace { free_bytes, reserve_bytes });
+                self.set_health(Health::NoSpace);
                 self.retry_at = Some(Instant::now() + NO_SPACE_PAUSE);
                 Ok(())
             }
-            Completion::Failed(error) => Err(StopReason::JournalFailed(error.to_string())),
+            Completion::Failed(error) => Err(StopReason::JournalFailed(error)),
+            other => Err(StopReason::JournalFailed(format!("unknown completion {other:?}"))),
         }
     }
 
     fn append_again(&mut self) {
         self.retry_at = None;
         if let Some(writing) = &self.writing {
-            self.journal.append(writing.batch.clone());
+            self.write(writing.batch.clone());
         }
     }
 
@@ -321,10 +334,10 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         let now = self.options.clock.now();
         let short = self.short_of_space();
         for ask in self.inputs.drain(..) {
-            match (&short, M::grows(&ask.input)) {
-                (Some(error), true) => {
+            match (short, M::grows(&ask.input)) {
+                (true, true) => {
                     if let Some(waiting) = ask.waiting {
-                        let _ = waiting.send(Err(error.clone()));
+                        let _ = waiting.send(Err(AskError::NoSpace));
                     }
                 }
                 _ => self.engine.step(ask.input, Waiting(ask.waiting), now),
@@ -332,25 +345,15 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         }
     }
 
-    fn short_of_space(&self) -> Option<AskError> {
-        match *self.health.borrow() {
-            Health::NoSpace { reserve_bytes, .. } => {
-                // Asked again each time, so that the first send after space was freed succeeds.
-                let (free_bytes, _) = self.journal.space();
-                let still = free_bytes < reserve_bytes || self.retry_at.is_some();
-                still.then_some(AskError::NoSpace { free_bytes, reserve_bytes })
-            }
-            _ => None,
-        }
+    fn short_of_space(&self) -> bool {
+        // Asked again each time, so that the first send after space was freed succeeds.
+        *self.health.borrow() == Health::NoSpace
+            && (self.retry_at.is_some() || !self.space.above_reserve())
     }
 
-    fn health_of_disk(&self) -> Health {
-        let (free_bytes, reserve_bytes) = self.journal.space();
-        if free_bytes < reserve_bytes {
-            Health::NoSpace { free_bytes, reserve_bytes }
-        } else {
-            Health::Writable
-        }
+    fn look_at_space(&self) {
+        let enough = self.space.above_reserve();
+        self.set_health(if enough { Health::Writable } else { Health::NoSpace });
     }
 
     fn set_health(&self, health: Health) {
@@ -372,7 +375,7 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
 
     fn take_image_if_due(&mut self, batch: &Batch) {
         let snapshotting = &mut self.snapshotting;
-        snapshotting.bytes_since += batch.bytes() as u64;
+        snapshotting.bytes_since += batch.payload_bytes() as u64;
         let every = self.options.snapshot_every_bytes.max(4 * snapshotting.bytes_last);
         if snapshotting.bytes_since < every || snapshotting.busy || snapshotting.waiting.is_some() {
             return;
@@ -403,11 +406,30 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         let Some(position) = position else { return };
         let held = self.hold.load(Ordering::Relaxed);
         let needed = self.engine.machine().oldest_needed().min(held).min(position + 1);
-        self.journal.trim(needed);
-        let (before, bytes) = self.journal.reader().older_than(self.options.carry_beyond_bytes);
+        self.journal.trim(needed, |trimmed| {
+            if let Err(error) = trimmed {
+                tracing::warn!(%error, "old segments could not be removed");
+            }
+        });
+        let (before, bytes) = self.older_than(self.options.carry_beyond_bytes);
         if bytes > 0 {
             self.engine.release(before, bytes / 2);
         }
+    }
+}
+
+impl<M: Machine, O> Running<M, O> {
+    /// The first record behind the segments that lie more than `keep_bytes` back, and their size.
+    fn older_than(&self, keep_bytes: u64) -> (Position, u64) {
+        let segments = self.reader.segments();
+        let mut newer = 0;
+        let recent = segments.iter().rev().take_while(|segment| {
+            newer += segment.bytes;
+            newer <= keep_bytes
+        });
+        let old = &segments[..segments.len() - recent.count()];
+        let behind = segments.get(old.len()).map_or(0, |segment| segment.first);
+        (behind, old.iter().map(|segment| segment.bytes).sum())
     }
 }
 

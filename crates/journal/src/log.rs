@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::batch::PAYLOAD_BYTES_MAX;
 use crate::error::{AppendError, CloseError, Damage, FlushError, OpenError, ReadError, TrimError};
 use crate::format::{HEADER_AREA_BYTES, Hash, Salt, SegmentHeader, batch_bytes, encode_batch};
-use crate::index::Index;
 use crate::options::{Defect, NewStore, Options};
 use crate::recover::{self, Recovered};
 use crate::segment::{SEGMENT_NEW, Segment, SegmentInfo, Shared, read, segment_name, write};
@@ -44,6 +43,8 @@ pub struct Log<F: Files> {
 /// The segment that is written, and what of it is not flushed yet.
 pub(crate) struct Active<F: Files> {
     pub(crate) segment: Arc<Segment<F>>,
+    file: Arc<F::File>,
+    header: SegmentHeader,
     salt: Salt,
     end: u64,
     bytes: u64,
@@ -178,6 +179,7 @@ impl<F: Files> Log<F> {
             };
             // Readers lose sight of it first: what they are told is then never an IO error.
             write(&self.shared.segments).remove(0);
+            self.shared.forget(&oldest);
             self.shared.files.remove(&oldest).map_err(TrimError)?;
             removed += 1;
         }
@@ -218,7 +220,7 @@ impl<F: Files> Log<F> {
         self.flush().map_err(|error| CloseError(error.0))?;
         let close = |error: io::Error| CloseError(error.to_string());
         self.active.cut_slack().map_err(close)?;
-        self.active.segment.file.sync_data().map_err(close)?;
+        self.active.file.sync_data().map_err(close)?;
         self.witness
             .write_both(self.shared.durable())
             .map_err(close)
@@ -274,11 +276,6 @@ impl<F: Files> Log<F> {
         self.reader().segments()
     }
 
-    /// Bytes of all segments.
-    pub fn bytes(&self) -> u64 {
-        self.segments().iter().map(|segment| segment.bytes).sum()
-    }
-
     fn check(&self, batch: &Batch) -> Result<(), AppendError> {
         if let Some(failed) = &self.failed {
             return Err(AppendError::Failed(failed.clone()));
@@ -317,10 +314,11 @@ impl<F: Files> Log<F> {
             first: self.active.next,
             start_hash: self.active.hash,
             salt: Salt(salt),
-            ..old
+            ..self.active.header
         };
         let made = make_segment(&self.shared.files, &self.options, header, bytes_min);
-        self.active = made.map_err(|error| self.append_failed(Failure::Written(error)))?;
+        let made = made.map_err(|error| self.append_failed(Failure::Written(error)))?;
+        std::mem::replace(&mut self.active, made).segment.unpin();
         write(&self.shared.segments).push(Arc::clone(&self.active.segment));
         Ok(())
     }
@@ -341,7 +339,7 @@ impl<F: Files> Log<F> {
         if self.options.defect(Defect::AnswerBeforeFlush) {
             return Ok(());
         }
-        let file = &self.active.segment.file;
+        let file = &self.active.file;
         let synced = file.sync_data();
         if synced.is_err() && self.options.defect(Defect::RetryFailedFlush) {
             return file.sync_data();
@@ -417,7 +415,7 @@ impl<F: Files> Active<F> {
         };
         let hash = encode_batch(buffer, batch, self.salt, durable, &self.hash, on_frame);
         self.dirty = true;
-        if let Err(error) = self.segment.file.write_at(end, buffer) {
+        if let Err(error) = self.file.write_at(end, buffer) {
             self.unflushed.truncate(before);
             return Err(self.take_back(error));
         }
@@ -430,7 +428,7 @@ impl<F: Files> Active<F> {
 
     /// Cuts away what a failed write may have left, so that it can never be seen.
     fn take_back(&mut self, error: io::Error) -> Failure {
-        match self.segment.file.set_len(self.end) {
+        match self.file.set_len(self.end) {
             Ok(()) => {
                 self.bytes = self.end;
                 Failure::Written(error)
@@ -443,7 +441,7 @@ impl<F: Files> Active<F> {
     fn cut_slack(&mut self) -> io::Result<()> {
         if self.bytes > self.end {
             self.dirty = true;
-            self.segment.file.set_len(self.end)?;
+            self.file.set_len(self.end)?;
             self.bytes = self.end;
         }
         Ok(())
@@ -463,15 +461,12 @@ pub(crate) fn make_segment<F: Files>(
     loop {
         match try_make_segment(files, options, &area, bytes, &segment_name(header.first)) {
             Ok(file) => {
-                let index = Index::new(header.first, area.len() as u64);
-                let name = segment_name(header.first);
                 let bytes = if options.preallocate {
                     bytes
                 } else {
                     area.len() as u64
                 };
-                let segment = Segment::new(name, header.first, Some(header), file, index);
-                return Ok(Active::new(Arc::new(segment), bytes));
+                return Ok(Active::new(header, file, bytes));
             }
             Err(error) if is_full(&error) && bytes > least => bytes = (bytes / 2).max(least),
             Err(error) => return Err(error),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Damage, ReadError, Reason};
-use crate::format::{Frame, Salt};
+use crate::format::{Frame, Salt, SegmentHeader};
 use crate::index::Lookup;
 use crate::scan::structure_bytes;
 use crate::segment::{Segment, SegmentInfo, Shared};
@@ -161,12 +161,16 @@ impl<F: Files> Reader<F> {
             match self.plan(&segment, from).map_err(io)? {
                 Plan::Damaged(damaged) => return Ok(vec![damaged_record(damaged)]),
                 Plan::Run { lookup, last, end } => {
+                    let to = to.min(last);
+                    let file = segment.file(&self.shared).map_err(io)?;
+                    let header = segment.header;
                     let run = Run {
-                        segment: &segment,
+                        file: &*file,
+                        header,
                         lookup,
                         end,
                         from,
-                        to: to.min(last),
+                        to,
                         bytes_max,
                     };
                     let records = run.read(self.shared.trust_everything).map_err(io)?;
@@ -231,8 +235,9 @@ enum Plan {
 }
 
 /// One read of neighbouring records.
-struct Run<'a, F: Files> {
-    segment: &'a Segment<F>,
+struct Run<'a, F: File> {
+    file: &'a F,
+    header: Option<SegmentHeader>,
     lookup: Lookup,
     /// Offset behind the last batch.
     end: u64,
@@ -241,10 +246,10 @@ struct Run<'a, F: Files> {
     bytes_max: usize,
 }
 
-impl<F: Files> Run<'_, F> {
+impl<F: File> Run<'_, F> {
     /// The records that are as written, up to the first that is not.
     fn read(&self, trust_everything: bool) -> io::Result<Vec<Record>> {
-        let Some(header) = self.segment.header else {
+        let Some(header) = self.header else {
             return Ok(Vec::new());
         };
         let entry_bytes =
@@ -267,7 +272,7 @@ impl<F: Files> Run<'_, F> {
     fn fetch(&self, wanted: usize) -> io::Result<Bytes> {
         let there = usize::try_from(self.end - self.lookup.offset).unwrap_or(usize::MAX);
         let mut buffer = vec![0; wanted.min(there)];
-        let read = self.segment.file.read_at(self.lookup.offset, &mut buffer)?;
+        let read = self.file.read_at(self.lookup.offset, &mut buffer)?;
         buffer.truncate(read);
         Ok(buffer.into())
     }
