@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::checkout;
-use crate::steps::{Steps, cargo, must_run};
+use crate::steps::{Steps, cargo, must_run, target_directory};
 
 /// Which of the two builds is tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,14 +79,6 @@ fn in_build(command: &mut Command, build: Build) -> &mut Command {
     match build {
         Build::Debug => command,
         Build::Release => command.arg("--release"),
-    }
-}
-
-/// Where cargo puts what it builds: ours is in `<target>/<profile>/xtask`.
-fn target_directory() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(directory) => checkout::root().join(directory),
-        None => checkout::root().join("target"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Promise: a command that exits 0 has done everything it names; what it leaves out it prints.
 //! Left out on purpose: anything a user of the product would run (that is the `countersign` binary).
 
+mod bench_peers;
 mod checkout;
 mod end_to_end;
 mod steps;
@@ -17,7 +18,9 @@ usage: cargo xtask <command>
   test           everything fast: format, lints, house rules, tests, licences, end to end
   tidy           the house rules only: arrows between crates, manifests, sources
   e2e            end-to-end tests of real processes and of the official SignalR client
-                 [--release]  test the optimised binary";
+                 [--release]  test the optimised binary
+  bench-peers    our product and the least a server can do, in turn, as ratios
+                 [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "tidy" => tidy::run(),
         "e2e" => end_to_end::run(rest),
+        "bench-peers" => bench_peers::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),
     };
     match done {
