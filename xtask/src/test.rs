@@ -40,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
             "deny",
             "--workspace",
             "check",
+            "--hide-inclusion-graph",
             "bans",
             "licenses",
             "sources",
