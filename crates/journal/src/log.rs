@@ -304,11 +304,6 @@ impl<F: Files> Log<F> {
         self.flush().map_err(|error| AppendError::Failed(error.0))?;
         let random = self.shared.files.random();
         let salt = random.map_err(|error| self.append_failed(Failure::Cut(error)))?;
-        let old = self
-            .active
-            .segment
-            .header
-            .expect("a segment that is written has a header");
         let header = SegmentHeader {
             chain_restarts: false,
             first: self.active.next,
@@ -376,12 +371,13 @@ enum Failure {
 }
 
 impl<F: Files> Active<F> {
-    pub(crate) fn new(segment: Arc<Segment<F>>, bytes: u64) -> Self {
-        let header = segment
-            .header
-            .expect("a segment that is written has a header");
+    fn new(header: SegmentHeader, file: F::File, bytes: u64) -> Self {
+        let file = Arc::new(file);
+        let segment = Segment::fresh(segment_name(header.first), header, Arc::clone(&file));
         Self {
-            segment,
+            segment: Arc::new(segment),
+            file,
+            header,
             salt: header.salt,
             end: HEADER_AREA_BYTES as u64,
             bytes,

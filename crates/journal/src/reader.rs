@@ -78,7 +78,7 @@ impl<F: Files> Reader<F> {
             name: segment.name.clone(),
             first: segment.first,
             last: segment.last(),
-            bytes: segment.file.len().unwrap_or(0),
+            bytes: segment.bytes(),
         };
         segments.iter().map(info).collect()
     }

@@ -2,11 +2,11 @@
 //!
 //! Promise: each step can be repeated, so a crash in the middle is followed by the same recovery.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::error::{Damage, OpenError};
-use crate::format::{SegmentHeader, Witness};
-use crate::index::Index;
+use crate::format::{Hash, Salt, SegmentHeader, Witness};
 use crate::log::make_segment;
 use crate::options::{Defect, NewStore, Options};
 use crate::segment::{SEGMENT_NEW, Segment, Shared};
@@ -67,15 +67,10 @@ pub(crate) fn open<F: Files>(
         (false, true) => identity.epoch.max(survey.epoch + 1),
         (false, false) => survey.epoch,
     };
-    let torn_tail_bytes = seal_last(&mut survey)
+    let tail = seal_last(&files, &mut survey)
         .map_err(fail("cut the torn tail"))
         .map_err(told)?;
-    let header = next_header(&files, &survey, &options, (store_id, epoch))
-        .map_err(fail("get random bytes"))
-        .map_err(told)?;
-    let active = make_segment(&files, &options, header, 0)
-        .map_err(fail("make a segment"))
-        .map_err(told)?;
+    // Before the segment, so that a store that has a segment always has a witness.
     let number = survey.witness.map_or(0, |witness| witness.number);
     let start = Witness {
         store_id,
@@ -85,6 +80,22 @@ pub(crate) fn open<F: Files>(
     };
     let witness = WitnessFile::open(&files, start)
         .map_err(fail("write the witness"))
+        .map_err(told)?;
+    let salt = files
+        .random()
+        .map_err(fail("get random bytes"))
+        .map_err(told)?;
+    let header = SegmentHeader {
+        chain_restarts: tail.chain_restarts,
+        partition_count: options.partition_count,
+        store_id,
+        epoch,
+        first: survey.end + 1,
+        start_hash: tail.hash,
+        salt: Salt(salt),
+    };
+    let active = make_segment(&files, &options, header, 0)
+        .map_err(fail("make a segment"))
         .map_err(told)?;
 
     let newest = survey.snapshots.good.first_mut();
@@ -106,7 +117,7 @@ pub(crate) fn open<F: Files>(
         epoch,
         epoch_changed: !created && survey.short,
         snapshot,
-        torn_tail_bytes,
+        torn_tail_bytes: tail.torn_bytes,
         damaged: survey.damaged,
     };
     let trust_everything = options.defect(Defect::SkipChecksums);
@@ -133,7 +144,7 @@ fn lock<F: Files>(files: &F) -> Result<F::Lock, OpenError> {
     })
 }
 
-fn remove_unfinished<F: Files>(files: &F) -> std::io::Result<()> {
+fn remove_unfinished<F: Files>(files: &F) -> io::Result<()> {
     for name in files.list()? {
         if name == SEGMENT_NEW || name == SNAPSHOT_NEW {
             files.remove(&name)?;
@@ -142,75 +153,67 @@ fn remove_unfinished<F: Files>(files: &F) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where the new segment goes on from.
+#[derive(Default)]
+struct Tail {
+    torn_bytes: u64,
+    hash: Hash,
+    chain_restarts: bool,
+}
+
 /// Makes the last segment exactly as long as it counts, durably; drops it from the list when it
 /// holds nothing, because the new segment takes its name.
-fn seal_last<F: Files>(survey: &mut Survey<F>) -> std::io::Result<u64> {
+fn seal_last<F: Files>(files: &F, survey: &mut Survey) -> io::Result<Tail> {
     let Some(last) = survey.segments.last() else {
-        return Ok(0);
+        return Ok(Tail {
+            chain_restarts: survey.end > 0,
+            ..Tail::default()
+        });
     };
     let scan = last
         .scan
         .as_ref()
         .expect("the last segment is always scanned");
-    let torn_tail_bytes = scan.torn_bytes;
+    let mut tail = Tail {
+        torn_bytes: scan.torn_bytes,
+        hash: scan.end_hash.unwrap_or_default(),
+        chain_restarts: scan.end_hash.is_none(),
+    };
     if survey.end < last.first {
+        tail.chain_restarts |= last.header.is_some_and(|header| header.chain_restarts);
         survey.segments.pop();
-        return Ok(torn_tail_bytes);
+        return Ok(tail);
     }
-    if last.bytes != scan.end && last.header.is_some() {
-        last.file.set_len(scan.end)?;
+    let file = files.open(&last.name)?;
+    if last.header.is_some() && file.len()? != scan.end {
+        file.set_len(scan.end)?;
     }
     // Whole batches behind the last flush count from now on, so they must be durable.
-    last.file.sync_data()?;
-    Ok(torn_tail_bytes)
+    file.sync_data()?;
+    Ok(tail)
 }
 
-fn next_header<F: Files>(
-    files: &F,
-    survey: &Survey<F>,
-    options: &Options,
-    (store_id, epoch): ([u8; 16], u64),
-) -> std::io::Result<SegmentHeader> {
-    let last = survey.segments.last();
-    let end_hash = match last.and_then(|last| last.scan.as_ref()) {
-        Some(scan) => scan.end_hash,
-        None if survey.end == 0 => Some([0; 32]),
-        None => None,
-    };
-    Ok(SegmentHeader {
-        chain_restarts: end_hash.is_none(),
-        partition_count: options.partition_count,
-        store_id,
-        epoch,
-        first: survey.end + 1,
-        start_hash: end_hash.unwrap_or_default(),
-        salt: crate::format::Salt(files.random()?),
-    })
-}
-
-fn open_segments<F: Files>(found: Vec<FoundSegment<F>>, end: Position) -> Vec<Arc<Segment<F>>> {
+/// The segments of earlier lives, as the log keeps them.
+fn open_segments<F: Files>(found: Vec<FoundSegment>, end: Position) -> Vec<Arc<Segment<F>>> {
     let uppers: Vec<_> = found
         .iter()
         .skip(1)
         .map(|next| next.first - 1)
         .chain([end])
         .collect();
-    let open = |(segment, upper): (FoundSegment<F>, Position)| {
+    let open = |(segment, upper): (FoundSegment, Position)| {
         let FoundSegment {
             name,
             first,
-            file,
+            bytes,
             header,
             scan,
             ..
         } = segment;
         Arc::new(match (scan, header) {
-            (None, Some(header)) => Segment::unscanned(header, file, name, upper),
-            (Some(scan), header) => Segment::new(name, first, header, file, scan.index),
-            (None, None) => {
-                let index = Index::new(first, 0);
-                Segment::new(name, first, header, file, index)
-            }
+            (Some(scan), header) => Segment::scanned(name, first, header, scan.index),
+            (None, Some(header)) => Segment::unscanned(header, name, upper, bytes),
+            (None, None) => unreachable!("a segment without a header is always scanned"),
         })
     };
     found.into_iter().zip(uppers).map(open).collect()

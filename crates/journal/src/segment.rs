@@ -1,17 +1,20 @@
 //! One segment and the list of them that writer and readers share.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::Damage;
-use crate::format::SegmentHeader;
+use crate::format::{HEADER_AREA_BYTES, SegmentHeader};
 use crate::index::Index;
 use crate::scan::{Finding, Known, Scan, scan};
 use crate::{File, Files, Position};
 
 pub(crate) const SEGMENT_PREFIX: &str = "segment-";
+/// Files of old segments that stay open for reading; a store of any size needs no more.
+const OPEN_FILES_MAX: usize = 32;
 pub(crate) const SEGMENT_NEW: &str = "segment.new";
 
 /// A file of the log, as told to people and to retention.
@@ -23,7 +26,7 @@ pub struct SegmentInfo {
     pub first: Position,
     /// Position of its last record; below `first` while it holds none.
     pub last: Position,
-    /// Length of the file in bytes, zeros at its end included.
+    /// Bytes of the file that are in use; a segment being written is longer.
     pub bytes: u64,
 }
 
@@ -47,35 +50,39 @@ pub(crate) fn read_all(file: &impl File) -> io::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// A segment that is open.
+/// One segment of the log.
 pub(crate) struct Segment<F: Files> {
     pub(crate) name: String,
     pub(crate) first: Position,
     /// `None` when both copies are damaged; the index is then one hole.
     pub(crate) header: Option<SegmentHeader>,
-    pub(crate) file: F::File,
+    /// The open file while the segment is written; later it is opened when it is read.
+    pinned: Mutex<Option<Arc<F::File>>>,
     index: RwLock<Loading>,
 }
 
 enum Loading {
     /// Not scanned yet; the segment must hold positions up to this one.
-    Later(Position),
+    Later {
+        upper: Position,
+        bytes: u64,
+    },
     Ready(Index),
 }
 
 impl<F: Files> Segment<F> {
-    pub(crate) fn new(
+    /// A segment whose records are known.
+    pub(crate) fn scanned(
         name: String,
         first: Position,
         header: Option<SegmentHeader>,
-        file: F::File,
         index: Index,
     ) -> Self {
         Self {
             name,
             first,
             header,
-            file,
+            pinned: Mutex::new(None),
             index: RwLock::new(Loading::Ready(index)),
         }
     }
@@ -83,18 +90,38 @@ impl<F: Files> Segment<F> {
     /// A segment whose records, up to `upper`, are found when first asked for.
     pub(crate) fn unscanned(
         header: SegmentHeader,
-        file: F::File,
         name: String,
         upper: Position,
+        bytes: u64,
     ) -> Self {
-        let index = RwLock::new(Loading::Later(upper));
         Self {
             name,
             first: header.first,
             header: Some(header),
-            file,
-            index,
+            pinned: Mutex::new(None),
+            index: RwLock::new(Loading::Later { upper, bytes }),
         }
+    }
+
+    /// A segment that is about to be written through `file`.
+    pub(crate) fn fresh(name: String, header: SegmentHeader, file: Arc<F::File>) -> Self {
+        let index = Index::new(header.first, HEADER_AREA_BYTES as u64);
+        let segment = Self::scanned(name, header.first, Some(header), index);
+        *lock(&segment.pinned) = Some(file);
+        segment
+    }
+
+    /// Notes that the segment will not be written any more.
+    pub(crate) fn unpin(&self) {
+        *lock(&self.pinned) = None;
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self, shared: &Shared<F>) -> io::Result<Arc<F::File>> {
+        if let Some(file) = &*lock(&self.pinned) {
+            return Ok(Arc::clone(file));
+        }
+        shared.open_files.get(&shared.files, &self.name)
     }
 
     /// Runs `f` on the index, scanning the segment if that was not done.
@@ -107,12 +134,12 @@ impl<F: Files> Segment<F> {
             return Ok(f(index));
         }
         let mut loading = write(&self.index);
-        if let Loading::Later(upper) = *loading {
+        if let Loading::Later { upper, .. } = *loading {
             *loading = Loading::Ready(self.scan(shared, upper, u64::MAX)?);
         }
         match &*loading {
             Loading::Ready(index) => Ok(f(index)),
-            Loading::Later(_) => unreachable!("the index was made ready above"),
+            Loading::Later { .. } => unreachable!("the index was made ready above"),
         }
     }
 
@@ -135,8 +162,16 @@ impl<F: Files> Segment<F> {
     /// Last position the segment must hold.
     pub(crate) fn last(&self) -> Position {
         match &*read(&self.index) {
-            Loading::Later(upper) => *upper,
+            Loading::Later { upper, .. } => *upper,
             Loading::Ready(index) => index.next() - 1,
+        }
+    }
+
+    /// Bytes in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        match &*read(&self.index) {
+            Loading::Later { bytes, .. } => *bytes,
+            Loading::Ready(index) => index.end(),
         }
     }
 
@@ -144,7 +179,7 @@ impl<F: Files> Segment<F> {
         let Some(header) = self.header else {
             return Err(io::Error::other("segment header is damaged"));
         };
-        let mut data = read_all(&self.file)?;
+        let mut data = read_all(&*self.file(shared)?)?;
         data.truncate(usize::try_from(end).unwrap_or(usize::MAX));
         let known = Known {
             header,
@@ -171,6 +206,33 @@ pub(crate) struct Shared<F: Files> {
     durable: AtomicU64,
     /// Damage found since the open, by reads.
     damaged: Mutex<Vec<Damage>>,
+    open_files: OpenFiles<F>,
+}
+
+/// The files of old segments that were read last.
+struct OpenFiles<F: Files> {
+    recent: Mutex<VecDeque<(String, Arc<F::File>)>>,
+}
+
+impl<F: Files> OpenFiles<F> {
+    fn get(&self, files: &F, name: &str) -> io::Result<Arc<F::File>> {
+        let mut recent = lock(&self.recent);
+        let found = recent.iter().position(|(open, _)| open == name);
+        let entry = match found.and_then(|at| recent.remove(at)) {
+            Some(entry) => entry,
+            None => (name.to_owned(), Arc::new(files.open(name)?)),
+        };
+        let file = Arc::clone(&entry.1);
+        recent.push_back(entry);
+        if recent.len() > OPEN_FILES_MAX {
+            recent.pop_front();
+        }
+        Ok(file)
+    }
+
+    fn forget(&self, name: &str) {
+        lock(&self.recent).retain(|(open, _)| open != name);
+    }
 }
 
 impl<F: Files> Shared<F> {
@@ -189,7 +251,15 @@ impl<F: Files> Shared<F> {
             segments: RwLock::new(segments),
             durable: AtomicU64::new(durable),
             damaged: Mutex::new(Vec::new()),
+            open_files: OpenFiles {
+                recent: Mutex::new(VecDeque::new()),
+            },
         }
+    }
+
+    /// Closes a segment that is about to be removed.
+    pub(crate) fn forget(&self, name: &str) {
+        self.open_files.forget(name);
     }
 
     pub(crate) fn durable(&self) -> Position {
@@ -216,7 +286,7 @@ impl<F: Files> Shared<F> {
     }
 
     pub(crate) fn report(&self, file: &str, findings: Vec<Finding>) {
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = lock(&self.damaged);
         for damage in findings.into_iter().map(|finding| finding.in_file(file)) {
             if !damaged.contains(&damage) {
                 damaged.push(damage);
@@ -253,4 +323,8 @@ pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

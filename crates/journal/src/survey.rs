@@ -10,27 +10,28 @@ use crate::format::{
 };
 use crate::index::Index;
 use crate::options::{Defect, Options};
-use crate::scan::{Known, Scan, scan};
+use crate::scan::{Finding, Known, Scan, scan};
 use crate::segment::{read_all, segment_first, segment_name};
 use crate::snapshots::{self, FoundSnapshots};
 use crate::witness;
 use crate::{File, Files, Position, format};
 
 /// A segment as found.
-pub(crate) struct FoundSegment<F: Files> {
+pub(crate) struct FoundSegment {
     pub(crate) name: String,
     pub(crate) first: Position,
-    pub(crate) file: F::File,
-    pub(crate) bytes: u64,
     /// `None` when both copies are damaged, or it belongs to another store.
     pub(crate) header: Option<SegmentHeader>,
+    pub(crate) bytes: u64,
+    /// Where its header area is not as written.
+    damaged_at: Option<u64>,
     /// `None` when it was left for later.
     pub(crate) scan: Option<Scan>,
 }
 
 /// Everything found.
-pub(crate) struct Survey<F: Files> {
-    pub(crate) segments: Vec<FoundSegment<F>>,
+pub(crate) struct Survey {
+    pub(crate) segments: Vec<FoundSegment>,
     pub(crate) snapshots: FoundSnapshots,
     pub(crate) witness: Option<Witness>,
     pub(crate) store_id: Option<[u8; 16]>,
@@ -43,7 +44,11 @@ pub(crate) struct Survey<F: Files> {
 }
 
 /// Surveys the directory.
-pub(crate) fn survey<F: Files>(files: &F, options: &Options) -> Result<Survey<F>, OpenError> {
+///
+/// # Errors
+///
+/// When the directory cannot be read or a newer product wrote it.
+pub(crate) fn survey<F: Files>(files: &F, options: &Options) -> Result<Survey, OpenError> {
     let fail = |action| move |error| failed(files, action, error);
     let names = files.list().map_err(fail("list files"))?;
     let witness = witness::find(files).map_err(fail("read the witness"))?;
@@ -61,17 +66,19 @@ pub(crate) fn survey<F: Files>(files: &F, options: &Options) -> Result<Survey<F>
         witness: witness.newest,
         store_id: None,
         epoch: 0,
-        damaged: witness.damaged,
+        damaged: Vec::new(),
         end: 0,
         short: false,
     };
+    // The witness is made before the first segment: alone, it may be half made.
+    let unborn = survey.segments.is_empty() && survey.snapshots.good.is_empty();
+    if !unborn || witness.newest.is_some_and(|witness| witness.position > 0) {
+        survey.damaged.extend(witness.damaged);
+    }
     survey.damaged.append(&mut survey.snapshots.damaged);
     survey.identify();
     survey.check_partitions(files, options)?;
-    if witness.newest.is_none() && !survey.segments.is_empty() && survey.damaged.is_empty() {
-        survey.damaged.push(witness::damage(0));
-    }
-    survey.scan(options).map_err(fail("read segments"))?;
+    survey.scan(files, options).map_err(fail("read segments"))?;
     survey.find_missing_start();
     Ok(survey)
 }
@@ -101,7 +108,7 @@ fn check_version<F: Files>(files: &F, found: Option<(String, u16)>) -> Result<()
     })
 }
 
-fn find_segments<F: Files>(files: &F, names: &[String]) -> Result<Vec<FoundSegment<F>>, OpenError> {
+fn find_segments<F: Files>(files: &F, names: &[String]) -> Result<Vec<FoundSegment>, OpenError> {
     let mut segments = Vec::new();
     for name in names {
         let Some(first) = segment_first(name) else {
@@ -112,21 +119,20 @@ fn find_segments<F: Files>(files: &F, names: &[String]) -> Result<Vec<FoundSegme
         let mut area = vec![0; HEADER_AREA_BYTES];
         let read = file.read_at(0, &mut area).map_err(fail)?;
         area.truncate(read);
-        let header = match HeaderArea::decode(&area) {
+        let area = match HeaderArea::decode(&area) {
             Err(Bad::Version(version)) => {
                 check_version(files, Some((name.clone(), version)))?;
                 None
             }
-            Ok(area) if area.header.first == first => Some(area.header),
+            Ok(area) if area.header.first == first => Some(area),
             Ok(_) | Err(Bad::Damaged) => None,
         };
-        let bytes = file.len().map_err(fail)?;
         segments.push(FoundSegment {
             name: name.clone(),
             first,
-            file,
-            bytes,
-            header,
+            bytes: file.len().map_err(fail)?,
+            header: area.map(|area| area.header),
+            damaged_at: area.and_then(|area| area.damaged_at),
             scan: None,
         });
     }
@@ -134,7 +140,7 @@ fn find_segments<F: Files>(files: &F, names: &[String]) -> Result<Vec<FoundSegme
     Ok(segments)
 }
 
-impl<F: Files> Survey<F> {
+impl Survey {
     /// Finds out whose files these are; those of another store count as damaged.
     fn identify(&mut self) {
         let of_segment = self.segments.iter().find_map(|segment| segment.header);
@@ -183,7 +189,7 @@ impl<F: Files> Survey<F> {
             .unwrap_or(0);
     }
 
-    fn check_partitions(&self, files: &F, options: &Options) -> Result<(), OpenError> {
+    fn check_partitions<F: Files>(&self, files: &F, options: &Options) -> Result<(), OpenError> {
         let found = self.segments.iter().find_map(|segment| segment.header);
         let found = found.map_or(options.partition_count, |header| header.partition_count);
         let wanted = options.partition_count;
@@ -209,7 +215,7 @@ impl<F: Files> Survey<F> {
         witnessed.max(snapshot)
     }
 
-    fn scan(&mut self, options: &Options) -> io::Result<()> {
+    fn scan<F: Files>(&mut self, files: &F, options: &Options) -> io::Result<()> {
         let floor = self.floor();
         let covered = self
             .snapshots
@@ -224,13 +230,14 @@ impl<F: Files> Survey<F> {
             let upper = self.segments.get(at + 1).map(|next| next.first - 1);
             let later = upper.is_some_and(|upper| upper <= covered.unwrap_or(0));
             let segment = &mut self.segments[at];
+            self.damaged.extend(segment.header_damage());
             if later && !options.scan_everything && segment.header.is_some() {
                 chain = Chain::default();
                 continue;
             }
-            let data = read_all(&segment.file)?;
+            let data = read_all(&files.open(&segment.name)?)?;
             let scan = segment.scan(&data, upper, floor, options);
-            self.damaged.extend(segment.damage(&data, &scan, &chain));
+            self.damaged.extend(segment.damage(&scan, &chain));
             self.end = scan.index.next() - 1;
             self.short = scan.short && upper.is_none();
             chain = Chain {
@@ -269,7 +276,7 @@ struct Chain {
     end_hash: Option<format::Hash>,
 }
 
-impl<F: Files> FoundSegment<F> {
+impl FoundSegment {
     fn scan(
         &self,
         data: &[u8],
@@ -299,7 +306,7 @@ impl<F: Files> FoundSegment<F> {
         if positions.is_some() {
             index.push_hole(last, Reason::Header);
         }
-        let finding = crate::scan::Finding {
+        let finding = Finding {
             positions,
             offset: 0,
             reason: Reason::Header,
@@ -315,25 +322,30 @@ impl<F: Files> FoundSegment<F> {
         }
     }
 
-    fn damage(&self, data: &[u8], scan: &Scan, chain: &Chain) -> Vec<Damage> {
-        let mut findings = Vec::new();
-        let mut find = |offset, reason| {
-            findings.push(crate::scan::Finding {
+    fn header_damage(&self) -> Option<Damage> {
+        let offset = self.damaged_at?;
+        Some(
+            Finding {
                 positions: None,
                 offset,
-                reason,
+                reason: Reason::HeaderCopy,
+            }
+            .in_file(&self.name),
+        )
+    }
+
+    fn damage(&self, scan: &Scan, chain: &Chain) -> Vec<Damage> {
+        let mut findings = scan.findings.clone();
+        let linked = self.header.is_none_or(|header| {
+            header.chain_restarts || chain.end_hash.is_none_or(|hash| hash == header.start_hash)
+        });
+        if !linked {
+            findings.push(Finding {
+                positions: None,
+                offset: 0,
+                reason: Reason::ChainBroken,
             });
-        };
-        if let (Some(header), Ok(area)) = (self.header, HeaderArea::decode(data)) {
-            if let Some(offset) = area.damaged_at {
-                find(offset, Reason::HeaderCopy);
-            }
-            let linked = chain.end_hash.is_none_or(|hash| hash == header.start_hash);
-            if !linked && !header.chain_restarts {
-                find(0, Reason::ChainBroken);
-            }
         }
-        findings.extend(scan.findings.iter().cloned());
         findings
             .into_iter()
             .map(|finding| finding.in_file(&self.name))

@@ -215,6 +215,7 @@ impl<F: Files, C: FnMut(Completion)> Writer<F, C> {
 
     /// Appends `batch` and all that wait behind it, then flushes once.
     fn commit(&mut self, batch: Batch) -> Result<(), CloseError> {
+        let before = self.log.durable_position();
         let mut bytes = 0;
         let mut next = Some(batch);
         while let Some(batch) = next {
@@ -226,12 +227,11 @@ impl<F: Files, C: FnMut(Completion)> Writer<F, C> {
                 None
             };
         }
-        let before = self.log.durable_position();
         if let Err(error) = self.log.flush() {
             return self.stop(error.0);
         }
         let durable = self.log.durable_position();
-        if durable > before || self.log.next_position() == durable + 1 {
+        if durable > before {
             (self.on_completion)(Completion::Durable(durable));
         }
         Ok(())

@@ -19,11 +19,12 @@ pub(crate) struct FoundWitness {
     pub(crate) version: Option<u16>,
 }
 
-/// Reads the witness; a missing file is not damage by itself.
+/// Reads the witness. A missing file counts as damaged; whether that means anything depends on
+/// what else is there.
 pub(crate) fn find<F: Files>(files: &F) -> io::Result<FoundWitness> {
     let data = match files.open(WITNESS) {
         Ok(file) => read_all(&file)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FoundWitness::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
     let mut found = FoundWitness::default();
