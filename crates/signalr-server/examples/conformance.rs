@@ -1,0 +1,396 @@
+//! A hub with the methods that a SignalR conformance harness calls, as far as this server has
+//! what they need. It shows most of what a hub can do.
+//!
+//! Two hubs with the same methods: `/conformance` for everybody, `/conformance-authorized` for
+//! bearers of an HS256 token signed with `SIGNALR_JWT_SECRET`. Listens on `SIGNALR_LISTEN`,
+//! `127.0.0.1:5000` unless set. Timers are short, as the harness expects them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use signalr_server::{
+    Caller, ConnectionHandle, Disconnect, Hub, HubError, HubServer, Identity, Methods, Refusal,
+    TokenVerifier,
+};
+
+/// Any JSON value, kept as it was written.
+type Any = Box<RawValue>;
+
+/// How long a client may take to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Conformance {
+    groups: Mutex<HashMap<String, HashSet<String>>>,
+    notes: Arc<Mutex<HashMap<String, Vec<Value>>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Complex {
+    id: String,
+    text: String,
+    count: i32,
+    ratio: f64,
+    flag: bool,
+    nothing: Option<String>,
+    bytes: String,
+    numbers: Vec<i32>,
+    tags: HashMap<String, String>,
+    child: Child,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Child {
+    text: String,
+    numbers: Vec<i32>,
+}
+
+type This = Arc<Conformance>;
+type From = Caller<Conformance>;
+type Outcome<T> = Result<T, HubError>;
+
+impl Hub for Conformance {
+    fn methods(methods: Methods<Self>) -> Methods<Self> {
+        let methods = values(methods);
+        let methods = calls(methods);
+        let methods = groups(methods);
+        about_the_connection(methods)
+    }
+
+    async fn on_disconnected(&self, caller: &From, _: Disconnect) {
+        for members in self
+            .groups
+            .lock()
+            .expect("no group code panics")
+            .values_mut()
+        {
+            members.remove(caller.id());
+        }
+    }
+}
+
+fn values(methods: Methods<Conformance>) -> Methods<Conformance> {
+    methods
+        .on("Echo", async |_: This, _: From, value: Any| Ok(value))
+        .on("EchoBytes", async |_: This, _: From, base64: String| {
+            Ok(base64)
+        })
+        .on(
+            "EchoThree",
+            async |_: This, _: From, three: (Any, Any, Any)| Ok(three),
+        )
+        .on("EchoComplex", async |_: This, _: From, complex: Complex| {
+            Ok(complex)
+        })
+        .on("MakeComplex", async |_: This, _: From, ()| Ok(a_complex()))
+        .on("Add", async |_: This, _: From, (a, b): (i32, i32)| {
+            Ok(a.wrapping_add(b))
+        })
+        .on("DoNothing", async |_: This, _: From, ()| Ok(()))
+        .on("ReturnNull", async |_: This, _: From, ()| {
+            Ok(None::<String>)
+        })
+        .on("Throw", async |_: This, _: From, text: String| {
+            Err::<(), _>(HubError::internal(text))
+        })
+        .on("ThrowHubError", async |_: This, _: From, text: String| {
+            Err::<(), _>(HubError::new(text))
+        })
+        .on("Slow", async |_: This, _: From, (ms, value): (u64, Any)| {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Ok(value)
+        })
+        .on(
+            "Note",
+            async |hub: This, _: From, (list, value): (String, Value)| {
+                hub.notes
+                    .lock()
+                    .expect("no note code panics")
+                    .entry(list)
+                    .or_default()
+                    .push(value);
+                Ok(())
+            },
+        )
+        .on("Notes", async |hub: This, _: From, list: String| {
+            Ok(hub
+                .notes
+                .lock()
+                .expect("no note code panics")
+                .get(&list)
+                .cloned()
+                .unwrap_or_default())
+        })
+        .on("MakeLarge", async |_: This, _: From, length: usize| {
+            Ok("x".repeat(length))
+        })
+        .on("Length", async |_: This, _: From, text: String| {
+            Ok(text.chars().count())
+        })
+}
+
+fn calls(methods: Methods<Conformance>) -> Methods<Conformance> {
+    methods
+        .on(
+            "CallMe",
+            async |_: This, from: From, (target, arguments): (String, Any)| {
+                Ok(from.push_array(&target, arguments.get())?)
+            },
+        )
+        .on(
+            "CallMany",
+            async |_: This, from: From, (target, count, ms): (String, u32, u64)| {
+                for index in 0..count {
+                    from.push(&target, &index)?;
+                    if ms > 0 {
+                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                    }
+                }
+                Ok(())
+            },
+        )
+        .on(
+            "AskMe",
+            async |_: This, from: From, (target, value): (String, Any)| {
+                ask(from.connection(), &target, &value).await
+            },
+        )
+        .on(
+            "AskClient",
+            async |_: This, from: From, (id, target, value): (String, String, Any)| {
+                let asked = from.hub_handle().connection(&id);
+                let asked = asked.ok_or_else(|| HubError::new("no such connection"))?;
+                ask(&asked, &target, &value).await
+            },
+        )
+        .on(
+            "Broadcast",
+            async |_: This, from: From, (target, value): (String, Any)| {
+                push_to_all(&from.hub_handle().connections(), &target, &value, |_| true);
+                Ok(())
+            },
+        )
+        .on(
+            "BroadcastOthers",
+            async |_: This, from: From, (target, value): (String, Any)| {
+                let others = |connection: &ConnectionHandle| connection.id() != from.id();
+                push_to_all(&from.hub_handle().connections(), &target, &value, others);
+                Ok(())
+            },
+        )
+        .on(
+            "SendToUser",
+            async |_: This, from: From, (user, target, value): (String, String, Any)| {
+                let same = |other: &ConnectionHandle| other.identity().user_id() == Some(&*user);
+                push_to_all(&from.hub_handle().connections(), &target, &value, same);
+                Ok(())
+            },
+        )
+        .on(
+            "SendToConnection",
+            async |_: This, from: From, (id, target, value): (String, String, Any)| {
+                let one = from.hub_handle().connection(&id);
+                push_to_all(one.as_slice(), &target, &value, |_| true);
+                Ok(())
+            },
+        )
+}
+
+fn groups(methods: Methods<Conformance>) -> Methods<Conformance> {
+    methods
+        .on("JoinGroup", async |hub: This, from: From, group: String| {
+            let mut groups = hub.groups.lock().expect("no group code panics");
+            groups
+                .entry(group)
+                .or_default()
+                .insert(from.id().to_owned());
+            Ok(())
+        })
+        .on(
+            "LeaveGroup",
+            async |hub: This, from: From, group: String| {
+                let mut groups = hub.groups.lock().expect("no group code panics");
+                groups.entry(group).or_default().remove(from.id());
+                Ok(())
+            },
+        )
+        .on(
+            "SendToGroup",
+            async |hub: This, from: From, (group, target, value): (String, String, Any)| {
+                push_to_all(&hub.members(&from, &group), &target, &value, |_| true);
+                Ok(())
+            },
+        )
+        .on(
+            "SendToGroupExceptMe",
+            async |hub: This, from: From, (group, target, value): (String, String, Any)| {
+                let others = |connection: &ConnectionHandle| connection.id() != from.id();
+                push_to_all(&hub.members(&from, &group), &target, &value, others);
+                Ok(())
+            },
+        )
+}
+
+fn about_the_connection(methods: Methods<Conformance>) -> Methods<Conformance> {
+    methods
+        .on("GetConnectionId", async |_: This, from: From, ()| {
+            Ok(from.id().to_owned())
+        })
+        .on("GetTransport", async |_: This, _: From, ()| {
+            Ok("WebSockets")
+        })
+        .on("GetHeader", async |_: This, from: From, name: String| {
+            Ok(from.header(&name).map(str::to_owned))
+        })
+        .on("GetQuery", async |_: This, from: From, name: String| {
+            Ok(from.query(&name).map(str::to_owned))
+        })
+        .on("GetUserId", async |_: This, from: From, ()| {
+            Ok(from.identity().user_id().map(str::to_owned))
+        })
+        .on("GetClaims", async |_: This, from: From, ()| {
+            Ok(from
+                .identity()
+                .claims::<Map<String, Value>>()
+                .cloned()
+                .unwrap_or_default())
+        })
+        .on("IsConnected", async |_: This, from: From, id: String| {
+            Ok(from.hub_handle().connection(&id).is_some())
+        })
+        .on("Abort", async |_: This, from: From, ()| {
+            from.close(None, false);
+            Ok(())
+        })
+        .on(
+            "CloseMe",
+            async |_: This, from: From, (error, allow): (Option<String>, bool)| {
+                from.close(error.as_deref(), allow);
+                Ok(())
+            },
+        )
+}
+
+impl Conformance {
+    fn members(&self, from: &From, group: &str) -> Vec<ConnectionHandle> {
+        let groups = self.groups.lock().expect("no group code panics");
+        let members = groups.get(group).into_iter().flatten();
+        members
+            .filter_map(|id| from.hub_handle().connection(id))
+            .collect()
+    }
+}
+
+fn push_to_all(
+    connections: &[ConnectionHandle],
+    target: &str,
+    value: &RawValue,
+    wanted: impl Fn(&ConnectionHandle) -> bool,
+) {
+    for connection in connections.iter().filter(|connection| wanted(connection)) {
+        // Whoever cannot take it misses it: a broadcast promises nothing.
+        let _ = connection.push_raw(target, value.get());
+    }
+}
+
+async fn ask(connection: &ConnectionHandle, target: &str, value: &RawValue) -> Outcome<Any> {
+    let answer = connection
+        .ask::<_, Any>(target, value, ANSWER_TIMEOUT)
+        .await;
+    answer.map_err(|error| HubError::new(error.to_string()))
+}
+
+fn a_complex() -> Complex {
+    Complex {
+        id: "00010203-0405-0607-0706-050403020100".to_owned(),
+        text: "made by the server".to_owned(),
+        count: 7,
+        ratio: 1.5,
+        flag: false,
+        nothing: None,
+        bytes: "AQID".to_owned(),
+        numbers: vec![1, 2, 3],
+        tags: HashMap::from([("k".to_owned(), "v".to_owned())]),
+        child: Child {
+            text: "child".to_owned(),
+            numbers: vec![9],
+        },
+    }
+}
+
+struct SharedSecret {
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl SharedSecret {
+    fn new(secret: &str) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        validation.validate_aud = false;
+        Self {
+            key: DecodingKey::from_secret(secret.as_bytes()),
+            validation,
+        }
+    }
+}
+
+impl TokenVerifier for SharedSecret {
+    fn verify(&self, token: &str) -> Result<Identity, Refusal> {
+        let decoded =
+            jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation)
+                .map_err(|error| {
+                    Refusal::unauthenticated(format!("The token is not good: {error}."))
+                })?;
+        let claims = decoded.claims;
+        let user = claims
+            .get("sub")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let expiry = claims.get("exp").and_then(Value::as_u64).unwrap_or(0);
+        let expires_at = UNIX_EPOCH + Duration::from_secs(expiry);
+        Ok(Identity::user(user)
+            .expiring_at(expires_at)
+            .with_claims(claims))
+    }
+}
+
+fn server() -> HubServer<Conformance> {
+    HubServer::new(Conformance::default()).with(|options| {
+        options.keep_alive_interval = Duration::from_secs(1);
+        options.client_timeout = Duration::from_secs(4);
+        options.handshake_timeout = Duration::from_secs(2);
+        options.parallel_invocations = 32;
+        options.outbox_bytes_max = 4 * 1024 * 1024;
+        options.allowed_origins = vec!["http://allowed.example".to_owned()];
+    })
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let secret = std::env::var("SIGNALR_JWT_SECRET").unwrap_or_default();
+    let address = std::env::var("SIGNALR_LISTEN").unwrap_or_else(|_| "127.0.0.1:5000".to_owned());
+    let app: axum::Router = server()
+        .auth_optional(SharedSecret::new(&secret))
+        .router("/conformance")
+        .merge(
+            server()
+                .auth(SharedSecret::new(&secret))
+                .router("/conformance-authorized"),
+        );
+    let listener = tokio::net::TcpListener::bind(&address).await?;
+    println!(
+        "{}",
+        json!({ "listening": listener.local_addr()?.to_string() })
+    );
+    axum::serve(listener, app).await
+}
