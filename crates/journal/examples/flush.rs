@@ -3,20 +3,23 @@
 //! `cargo run --release -p countersign-journal --example flush -- <directory>`
 //!
 //! Three ways to extend a log file are compared in turns, because the disk's own speed swings:
-//! growing with each append, reserved by `fallocate` only, and filled with zeros beforehand. The
-//! last line of each round is the journal itself, with and without preallocation.
+//! growing with each append, reserved by `fallocate`, and filled with zeros beforehand; first a bare
+//! file, then the journal itself. The long runs pass several rolls.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use countersign_journal::{Batch, Log, NewStore, Options, RealFiles};
+use countersign_journal::{Batch, Log, NewStore, Options, Preallocation, RealFiles};
 use sha2::{Digest, Sha256};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const FLUSHES: usize = 150;
 const FILE_BYTES: u64 = 64 << 20;
+/// Long enough to pass three rolls.
+const LONG_FLUSHES: usize = 800;
+const LONG_RECORDS: usize = 1024;
 const RECORD_BYTES: usize = 256;
 
 fn main() -> std::io::Result<()> {
@@ -27,12 +30,21 @@ fn main() -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     hashes();
     for records in [1, 32, 256] {
-        let mut modes = [Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        let mut modes = [const { Vec::new() }; 6];
         for _ in 0..ROUNDS {
             for (mode, times) in modes.iter_mut().enumerate() {
                 times.append(&mut match mode {
                     0..=2 => raw(directory, mode, records * RECORD_BYTES)?,
-                    _ => journal(directory, mode == 4, records)?,
+                    _ => journal(
+                        directory,
+                        [
+                            Preallocation::Grow,
+                            Preallocation::Reserve,
+                            Preallocation::Zeros,
+                        ][mode - 3],
+                        records,
+                        FLUSHES,
+                    )?,
                 });
             }
         }
@@ -46,6 +58,21 @@ fn main() -> std::io::Result<()> {
         for (name, times) in names.iter().zip(&mut modes) {
             print(name, records, times);
         }
+    }
+    for preallocation in [
+        Preallocation::Grow,
+        Preallocation::Reserve,
+        Preallocation::Zeros,
+    ] {
+        let start = Instant::now();
+        let mut times = journal(directory, preallocation, LONG_RECORDS, LONG_FLUSHES)?;
+        let megabytes = (LONG_RECORDS * LONG_FLUSHES * RECORD_BYTES) as f64 / 1e6;
+        let speed = megabytes / start.elapsed().as_secs_f64();
+        print(
+            &format!("long {preallocation:?} {speed:.0} MB/s"),
+            LONG_RECORDS,
+            &mut times,
+        );
     }
     std::fs::remove_dir_all(directory)
 }
@@ -91,10 +118,15 @@ fn raw(directory: &Path, mode: usize, bytes: usize) -> std::io::Result<Vec<Durat
     Ok(times)
 }
 
-fn journal(directory: &Path, preallocate: bool, records: usize) -> std::io::Result<Vec<Duration>> {
+fn journal(
+    directory: &Path,
+    preallocation: Preallocation,
+    records: usize,
+    flushes: usize,
+) -> std::io::Result<Vec<Duration>> {
     let directory = directory.join("store");
     let options = Options {
-        preallocate,
+        preallocation,
         ..Options::default()
     };
     let files = RealFiles::new(&directory)?;
@@ -105,7 +137,7 @@ fn journal(directory: &Path, preallocate: bool, records: usize) -> std::io::Resu
     let (mut log, _) = Log::open(files, options, identity).map_err(std::io::Error::other)?;
     let payload = vec![1; RECORD_BYTES];
     let mut times = Vec::new();
-    for _ in 0..FLUSHES {
+    for _ in 0..flushes {
         let batch = Batch::from_payloads(log.next_position(), (0..records).map(|_| &payload));
         let start = Instant::now();
         log.append(&batch).map_err(std::io::Error::other)?;
@@ -122,8 +154,9 @@ fn print(name: &str, records: usize, times: &mut [Duration]) {
     let mean = times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap_or(1);
     let at = |percent: usize| times[times.len() * percent / 100].as_micros();
     let per_second = 1.0 / mean.as_secs_f64();
+    let worst = times.last().map_or(0, Duration::as_micros);
     println!(
-        "{name:18} {records:4} records a flush: {per_second:6.0} flushes/s, p50 {} us, p99 {} us",
+        "{name:22} {records:4} records a flush: {per_second:6.0} flushes/s, p50 {} us, p99 {} us, worst {worst} us",
         at(50),
         at(99)
     );

@@ -40,7 +40,7 @@ pub use files::{File, Files, RealFiles};
 pub use log::Log;
 #[cfg(feature = "planted-bugs")]
 pub use options::Planted;
-pub use options::{NewStore, Options};
+pub use options::{NewStore, Options, Preallocation};
 pub use reader::{Reader, Record};
 pub use recover::Recovered;
 pub use segment::SegmentInfo;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::batch::PAYLOAD_BYTES_MAX;
 use crate::error::{AppendError, CloseError, Damage, FlushError, OpenError, ReadError, TrimError};
 use crate::format::{HEADER_AREA_BYTES, Hash, Salt, SegmentHeader, batch_bytes, encode_batch};
-use crate::options::{Defect, NewStore, Options};
+use crate::options::{Defect, NewStore, Options, Preallocation};
 use crate::recover::{self, Recovered};
 use crate::segment::{SEGMENT_NEW, Segment, SegmentInfo, Shared, read, segment_name, write};
 use crate::snapshots::is_full;
@@ -18,6 +18,8 @@ use crate::{Batch, Damaged, File, Files, Position, Reader, SnapshotError, Snapsh
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 /// Longest segment in bytes, for the same reason.
 const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+/// Zeros are written in pieces of this size.
+const ZEROS_BYTES: usize = 1 << 20;
 /// Smallest extension of a segment when the disk is nearly full.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
@@ -457,10 +459,9 @@ pub(crate) fn make_segment<F: Files>(
     loop {
         match try_make_segment(files, options, &area, bytes, &segment_name(header.first)) {
             Ok(file) => {
-                let bytes = if options.preallocate {
-                    bytes
-                } else {
-                    area.len() as u64
+                let bytes = match options.preallocation {
+                    Preallocation::Grow => area.len() as u64,
+                    Preallocation::Reserve | Preallocation::Zeros => bytes,
                 };
                 return Ok(Active::new(header, file, bytes));
             }
@@ -479,8 +480,11 @@ fn try_make_segment<F: Files>(
 ) -> io::Result<F::File> {
     let file = files.create(SEGMENT_NEW)?;
     let filled = || {
-        if options.preallocate {
+        if options.preallocation != Preallocation::Grow {
             file.allocate(bytes)?;
+        }
+        if options.preallocation == Preallocation::Zeros {
+            fill_with_zeros(&file, bytes)?;
         }
         file.write_at(0, area)?;
         file.sync_data()
@@ -493,4 +497,15 @@ fn try_make_segment<F: Files>(
     files.rename(SEGMENT_NEW, name)?;
     files.sync_dir()?;
     Ok(file)
+}
+
+fn fill_with_zeros(file: &impl File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let count = (bytes - offset).min(ZEROS_BYTES as u64);
+        file.write_at(offset, &zeros[..count as usize])?;
+        offset += count;
+    }
+    Ok(())
 }

@@ -7,9 +7,8 @@ pub struct Options {
     /// the product was measured on: few files, yet retention by segment stays fine-grained.
     /// At most 2 GiB, because offsets in the index are 32 bits wide.
     pub segment_bytes: u64,
-    /// Extend a new segment with zeros to its full size, so that a flush changes no file-system
-    /// metadata. Default: true. Off, a segment grows with each append.
-    pub preallocate: bool,
+    /// How a new segment gets its blocks. Default: [`Preallocation::Reserve`].
+    pub preallocation: Preallocation,
     /// Free bytes below which [`crate::Log::above_reserve`] says no. Default: 256 MiB, room for
     /// four segments, so that acknowledgements and purges go on while sends are refused.
     pub reserve_bytes: u64,
@@ -31,7 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            preallocate: true,
+            preallocation: Preallocation::Reserve,
             reserve_bytes: 256 << 20,
             partition_count: 16,
             witness_every_flushes: 256,
@@ -40,6 +39,18 @@ impl Default for Options {
             planted: None,
         }
     }
+}
+
+/// How a new segment gets its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preallocation {
+    /// Not at all: it grows with each append.
+    Grow,
+    /// Its full size is reserved when it is made, so that a full disk is told at the roll.
+    Reserve,
+    /// It is filled with zeros when it is made: flushes change no metadata, but every byte is
+    /// written twice and the roll waits for a whole segment of zeros.
+    Zeros,
 }
 
 impl Options {

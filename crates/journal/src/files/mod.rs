@@ -113,7 +113,7 @@ pub trait File: Send + Sync + 'static {
     /// When the system does not tell.
     fn len(&self) -> io::Result<u64>;
 
-    /// Extends a new file with zeros to `len`, in blocks that later writes need not allocate.
+    /// Extends a file to `len`, reading as zeros, and reserves the blocks where it can.
     ///
     /// # Errors
     ///

@@ -8,9 +8,6 @@ use std::sync::Arc;
 
 use super::{File, Files};
 
-/// Zeros are written in pieces of this size when a segment is extended.
-const ZEROS_BYTES: usize = 1 << 20;
-
 /// A real directory.
 #[derive(Debug, Clone)]
 pub struct RealFiles {
@@ -157,20 +154,12 @@ impl File for fs::File {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        // Reserve first, so that a full disk is told before anything is written; then write the
-        // zeros, because a reserved but unwritten block still costs metadata at each flush.
         match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, len) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(()),
+            // A file system that cannot reserve tells a full disk at the write instead.
+            Err(rustix::io::Errno::OPNOTSUPP) => fs::File::set_len(self, len),
+            Err(error) => Err(error.into()),
         }
-        let zeros = vec![0; ZEROS_BYTES];
-        let mut offset = 0;
-        while offset < len {
-            let count = (len - offset).min(ZEROS_BYTES as u64);
-            self.write_all_at(&zeros[..count as usize], offset)?;
-            offset += count;
-        }
-        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
