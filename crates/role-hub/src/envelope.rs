@@ -1,0 +1,122 @@
+//! The one argument of every push.
+//!
+//! Everything rides in it, trace context too: invocation headers break older official Java clients,
+//! and new message types break everybody. Absent is left out, never `null`.
+
+use countersign_rules::Timestamp;
+use countersign_rules::delivery::{Accepted, Push};
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Appends the envelope of `message` as JSON.
+///
+/// `data` is put in as it was accepted, byte for byte.
+pub fn write(to: &mut Vec<u8>, message: &Accepted<'_>, push: &Push, ack_url: &str) {
+    // Ids, names, numbers and times need no escaping: they were parsed.
+    let begun = write!(
+        to,
+        r#"{{"id":"{}","type":"{}","to":"{}","seq":{},"#,
+        push.id, message.kind, message.to, push.seq
+    );
+    begun.expect("writing to memory cannot fail");
+    text(to, "lane", message.lane);
+    let numbers = write!(to, r#""attempt":{},"generation":{},"#, push.attempt, push.generation);
+    numbers.expect("writing to memory cannot fail");
+    time(to, "accepted_at", message.at);
+    if let Some(at) = message.expires_at {
+        time(to, "expires_at", at);
+    }
+    for (name, value) in [
+        ("correlation_id", message.correlation_id),
+        ("causation_id", message.causation_id),
+        ("traceparent", message.traceparent),
+        ("tracestate", message.tracestate),
+        ("content_type", message.content_type),
+    ] {
+        if !value.is_empty() {
+            text(to, name, value);
+        }
+    }
+    if let Some(attempts_max) = message.attempts_max {
+        let written = write!(to, r#""max_attempts":{attempts_max},"#);
+        written.expect("writing to memory cannot fail");
+    }
+    text(to, "ack_url", ack_url);
+    to.extend_from_slice(b"\"data\":");
+    to.extend_from_slice(message.data);
+    to.push(b'}');
+}
+
+fn text(to: &mut Vec<u8>, name: &str, value: &str) {
+    to.push(b'"');
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(b"\":");
+    serde_json::to_writer(&mut *to, value).expect("a text is JSON");
+    to.push(b',');
+}
+
+/// RFC 3339 in milliseconds; left out when it lies outside the years that have a date.
+fn time(to: &mut Vec<u8>, name: &str, at: Timestamp) {
+    let Ok(at) = jiff::Timestamp::from_microsecond(at.0) else { return };
+    let mut value = String::with_capacity(24);
+    write!(value, "{at:.3}").expect("writing to memory cannot fail");
+    text(to, name, &value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_rules::MessageId;
+    use serde_json::{Value, json};
+
+    fn accepted<'a>(correlation_id: &'a str, data: &'a [u8]) -> Accepted<'a> {
+        Accepted {
+            at: Timestamp::from_millis(1_700_000_000_123),
+            id: MessageId([7; 16]),
+            partition: 0,
+            recipient: 0,
+            seq: 5,
+            generation: 1,
+            key: [0; 16],
+            fingerprint: [0; 16],
+            body_sha256: [0; 32],
+            expires_at: None,
+            tenant: "default",
+            to: "lyon",
+            kind: "document.insert",
+            lane: "customer \"7\"",
+            attempts_max: None,
+            correlation_id,
+            causation_id: "",
+            traceparent: "",
+            tracestate: "",
+            sender: "x",
+            content_type: "",
+            data,
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_json_that_leaves_out_what_is_absent_and_keeps_the_body_as_it_was() {
+        let push = Push {
+            connection: 1,
+            term: 1,
+            id: MessageId([7; 16]),
+            accepted: 1,
+            seq: 5,
+            attempt: 2,
+            generation: 1,
+        };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &accepted("a\u{1e}b", br#"{"n":1.50}"#), &push, "http://a/acks");
+        assert!(bytes.ends_with(br#""data":{"n":1.50}}"#));
+        assert!(!bytes.contains(&0x1e), "the record separator must be escaped");
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["id"], "07070707-0707-0707-0707-070707070707");
+        assert_eq!(value["lane"], "customer \"7\"");
+        assert_eq!(value["correlation_id"], "a\u{1e}b");
+        assert_eq!(value["accepted_at"], "2023-11-14T22:13:20.123Z");
+        assert_eq!(value["attempt"], json!(2));
+        assert!(value.get("causation_id").is_none() && value.get("expires_at").is_none());
+    }
+}

@@ -1,0 +1,159 @@
+//! What a client can call, and what the engine hears of its coming and going.
+
+use crate::connections::Connections;
+use crate::tokens::Client;
+use countersign_driver::{AskError, Handle};
+use countersign_rules::Timestamp;
+use countersign_rules::delivery::{Centre, Gap, Input, Reply, Welcome};
+use serde::{Deserialize, Deserializer, Serialize};
+use signalr_server::{Caller, ConnectionHandle, Disconnect, Hub, HubError, Methods};
+use std::sync::Arc;
+
+pub(crate) struct DeliveryHub {
+    centre: Handle<Centre>,
+    connections: Arc<Connections>,
+}
+
+/// What a client says of itself. Epochs are texts on the wire: JavaScript rounds large numbers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReadyRequest {
+    /// Life of the client's store; absent or zero when it keeps none.
+    #[serde(deserialize_with = "number_or_text")]
+    epoch: u64,
+    /// It remembers every message from this number on.
+    #[serde(deserialize_with = "number_or_text")]
+    floor: u64,
+    /// Highest number below which it has all.
+    #[serde(deserialize_with = "number_or_text")]
+    cursor: u64,
+    /// The centre's epoch that the numbers belong to.
+    #[serde(deserialize_with = "number_or_text")]
+    centre_epoch: u64,
+}
+
+/// What it is answered.
+#[derive(Debug, Serialize)]
+struct ReadyAnswer {
+    epoch: String,
+    oldest_replayable: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<GapAnswer>,
+    window: u32,
+    waiting: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct GapAnswer {
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+impl DeliveryHub {
+    pub(crate) fn new(centre: Handle<Centre>, connections: Arc<Connections>) -> Self {
+        Self { centre, connections }
+    }
+
+    /// Lets a connection in: its term is durable when this returns.
+    async fn connect(&self, connection: &ConnectionHandle) -> Result<u64, HubError> {
+        let Some(client) = connection.identity().claims::<Client>().cloned() else {
+            return Err(HubError::new("the token speaks for no agent"));
+        };
+        let number = self.connections.add(connection);
+        let input = Input::Connect {
+            tenant: client.tenant,
+            agent: client.agent,
+            connection: number,
+            token_expires_at: Timestamp(client.token_expires_at_unix_s.saturating_mul(1_000_000)),
+        };
+        match self.centre.ask(input).await? {
+            Reply::Connected(Ok(_)) => Ok(number),
+            Reply::Connected(Err(refusal)) => Err(HubError::new(refusal.to_string())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ready(&self, connection: u64, says: &ReadyRequest) -> Result<ReadyAnswer, HubError> {
+        let input = Input::Ready {
+            connection,
+            agent_epoch: says.epoch,
+            floor: says.floor,
+            cursor: says.cursor,
+            centre_epoch: says.centre_epoch,
+        };
+        match self.centre.ask(input).await? {
+            Reply::Ready(Some(welcome)) => Ok(welcome.into()),
+            Reply::Ready(None) => Err(HubError::new("this connection was replaced by a newer one")),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Hub for DeliveryHub {
+    fn methods(methods: Methods<Self>) -> Methods<Self> {
+        methods.on("ready", ready)
+    }
+
+    async fn on_connected(&self, caller: &Caller<Self>) -> Result<(), HubError> {
+        let connection = caller.connection();
+        let number = self.connect(connection).await?;
+        if connection.query("ready").is_some_and(|value| value.eq_ignore_ascii_case("auto")) {
+            self.ready(number, &ReadyRequest::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_disconnected(&self, caller: &Caller<Self>, why: Disconnect) {
+        let Some(connection) = self.connections.remove(caller.connection()) else { return };
+        tracing::debug!(connection, ?why, "a connection ended");
+        if let Err(AskError::Stopped) = self.centre.tell(Input::Disconnect { connection }).await {
+            tracing::debug!(connection, "the engine has stopped: its restart ends every connection");
+        }
+    }
+}
+
+async fn ready(
+    hub: Arc<DeliveryHub>,
+    caller: Caller<DeliveryHub>,
+    (says,): (ReadyRequest,),
+) -> Result<ReadyAnswer, HubError> {
+    let connection = hub.connections.number_of(caller.connection());
+    let connection = connection.ok_or_else(|| HubError::new("this connection has ended"))?;
+    hub.ready(connection, &says).await
+}
+
+impl From<Welcome> for ReadyAnswer {
+    fn from(welcome: Welcome) -> Self {
+        let gap = welcome.gap.map(|gap| match gap {
+            Gap::Ended { count } => GapAnswer { reason: "ended", count: Some(count) },
+            _ => GapAnswer { reason: "other_epoch", count: None },
+        });
+        Self {
+            epoch: welcome.epoch.to_string(),
+            oldest_replayable: welcome.oldest_replayable,
+            gap,
+            window: welcome.window_messages,
+            waiting: welcome.waiting,
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> HubError {
+    HubError::internal(format!("the engine answered with {reply:?}"))
+}
+
+fn number_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+        Nothing,
+    }
+    match Either::deserialize(from)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        Either::Nothing => Ok(0),
+    }
+}

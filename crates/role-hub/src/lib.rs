@@ -1,0 +1,104 @@
+//! The product's hub: live connections in, pushes out.
+//!
+//! A client connects with a token that names its agent, and says `ready` (or connects with
+//! `?ready=auto`). From then on the delivery engine pushes to it: one invocation a message, the
+//! target is the message's type, the one argument its [envelope](envelope). What becomes of a
+//! message is never told here: acknowledgements go to the ack API.
+//!
+//! Promise: nothing is pushed over a connection before its term is durable, and a connection that
+//! cannot take a push is closed, so that the engine offers the message again over the next one.
+//!
+//! Left out on purpose: what may be pushed when (`rules::delivery`), and groups of plain SignalR.
+
+pub mod envelope;
+
+mod connections;
+mod hub;
+mod outlet;
+mod tokens;
+
+pub use outlet::HubOutlet;
+
+use axum::Router;
+use connections::Connections;
+use countersign_access::Verifier;
+use countersign_driver::Handle;
+use countersign_rules::delivery::Centre;
+use hub::DeliveryHub;
+use signalr_server::{HubHandle, HubServer};
+use std::sync::Arc;
+use std::time::Duration;
+use tokens::Tokens;
+
+/// How the hub works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Path of the hub. Default: `/hub`.
+    pub path: String,
+    /// Where clients post acknowledgements; stands in every envelope.
+    pub ack_url: String,
+    /// Origins whose pages may connect. Default: none.
+    pub allowed_origins: Vec<String>,
+    /// Bytes that may wait to be sent on one connection. Default: 8 MiB, twice the engine's window,
+    /// so that only a client that has stopped reading meets it.
+    pub outbox_bytes_max: usize,
+}
+
+impl Options {
+    /// Defaults, with the address for acknowledgements.
+    pub fn new(ack_url: impl Into<String>) -> Self {
+        Self {
+            path: "/hub".to_owned(),
+            ack_url: ack_url.into(),
+            allowed_origins: Vec::new(),
+            outbox_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// The hub before it is connected to its engine.
+#[derive(Debug)]
+pub struct HubRole {
+    options: Options,
+    connections: Arc<Connections>,
+}
+
+impl HubRole {
+    /// A hub without connections.
+    pub fn new(options: Options) -> Self {
+        Self { options, connections: Arc::new(Connections::default()) }
+    }
+
+    /// Where the engine sends its pushes.
+    pub fn outlet(&self) -> HubOutlet {
+        HubOutlet::new(Arc::clone(&self.connections), &self.options.ack_url)
+    }
+
+    /// The hub's routes, in front of the engine behind `centre`.
+    pub fn serve(self, centre: Handle<Centre>, verifier: Arc<Verifier>) -> (Router, Drain) {
+        let hub = DeliveryHub::new(centre, self.connections);
+        let server = HubServer::new(hub).auth(Tokens::new(verifier)).with(|options| {
+            options.outbox_bytes_max = self.options.outbox_bytes_max;
+            options.allowed_origins = self.options.allowed_origins.clone();
+        });
+        let drain = Drain(server.handle());
+        (server.router(&self.options.path), drain)
+    }
+}
+
+/// Ends the hub's connections in an orderly way.
+#[derive(Clone, Debug)]
+pub struct Drain(HubHandle);
+
+impl Drain {
+    /// Takes no new connection, and asks each present one to come back elsewhere, spread over the
+    /// time `over`.
+    pub async fn over(&self, over: Duration) {
+        self.0.drain(over).await;
+    }
+
+    /// Whether that has begun.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining()
+    }
+}
