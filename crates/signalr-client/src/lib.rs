@@ -1,0 +1,66 @@
+//! A SignalR client on tokio: talks to ASP.NET Core SignalR servers and to `signalr-server`.
+//!
+//! [`Client`] calls the server, answers its calls with handlers, and comes back for ever when the connection is lost,
+//! also when the very first attempt fails:
+//!
+//! ```no_run
+//! use signalr_client::{Client, Options};
+//!
+//! # async fn first() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options::new("https://example.org/hub")?
+//!     .token(|| async { std::fs::read_to_string("token") });
+//! let client = Client::builder(options)
+//!     .on("greeted", |(name,): (String,)| async move { println!("{name} was greeted") })
+//!     .answer("time", |()| async { Ok::<_, String>("noon") })
+//!     .start()?;
+//!
+//! let sum: i32 = client.connected().await?.invoke("add", (1, 2)).await?;
+//! println!("1 + 2 = {sum}");
+//! client.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Below it lies [`Connection`], for those who keep books of their own: one connection, whose invocations arrive raw and
+//! in order at an [`Incoming`] that holds a bounded number of them. While it is full nothing is read from the network,
+//! so a slow consumer slows the server down; pings go out all the same. [`Sessions`] gives one such connection after
+//! the other.
+//!
+//! Promise: every future here may be dropped at any point. A dropped call is not undone on the server, but it leaves
+//! nothing behind on this side. No call is answered twice, and each call that wants an answer gets one.
+//!
+//! Left out so far: server-sent events and long polling, MessagePack, streams, stateful reconnect, and proxies: the
+//! client connects directly.
+
+mod args;
+mod calls;
+mod client;
+mod codec;
+mod connect;
+mod connection;
+mod dial;
+mod driver;
+mod error;
+mod handlers;
+mod incoming;
+mod negotiate;
+mod options;
+mod outbox;
+mod reconnect;
+mod sessions;
+mod transport;
+
+pub use args::Arguments;
+pub use client::{Client, ClientBuilder};
+pub use connect::Connector;
+pub use connection::Connection;
+pub use error::{CallError, Closed, Error};
+pub use incoming::{Incoming, Invocation};
+pub use options::Options;
+pub use reconnect::ReconnectPolicy;
+pub use sessions::{Sessions, State};
+
+/// The TLS library whose configuration [`Options::tls`] takes.
+pub use tokio_rustls::rustls;
+
+pub use signalr_protocol::{BindError, Raw};

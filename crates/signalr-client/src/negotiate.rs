@@ -1,0 +1,224 @@
+//! Asks the server over HTTP which transports there are, and for a connection to attach to.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Response, StatusCode, Url};
+use signalr_protocol::defaults::REDIRECTS_MAX;
+use signalr_protocol::negotiate::{
+    NegotiateError, NegotiateResponse, Negotiated, Offer, Transport, TransportOffer, VERSION_MAX,
+};
+
+use crate::error::with_causes;
+use crate::options::{TokenProvider, hub_url};
+use crate::{Error, Options, codec};
+
+/// Where to connect, as whom, and what the server said about the connection.
+#[derive(Clone)]
+pub(crate) struct Destination {
+    pub(crate) url: Url,
+    pub(crate) token: Option<TokenProvider>,
+    pub(crate) offer: Option<Offer>,
+}
+
+impl Destination {
+    /// The hub itself, without negotiation.
+    pub(crate) fn hub(options: &Options) -> Self {
+        Self {
+            url: options.url.clone(),
+            token: options.token.clone(),
+            offer: None,
+        }
+    }
+
+    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
+        match &self.token {
+            Some(token) => token.authorization().await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Negotiates, following redirects. The answer's address holds the secret connection token: it belongs in no log.
+pub(crate) async fn negotiate(
+    http: &reqwest::Client,
+    options: &Options,
+) -> Result<Destination, Error> {
+    let mut at = Destination::hub(options);
+    for _ in 0..REDIRECTS_MAX {
+        match ask(http, options, &at).await? {
+            Negotiated::Offer(offer) => {
+                choose_transport(&offer.transports)?;
+                at.url
+                    .query_pairs_mut()
+                    .append_pair("id", &offer.connection_token);
+                at.offer = Some(offer);
+                return Ok(at);
+            }
+            Negotiated::Redirect { url, access_token } => {
+                at.url = hub_url(&url).map_err(|error| Error::Protocol {
+                    detail: format!("redirected to where nobody can go: {error}"),
+                })?;
+                if let Some(token) = access_token {
+                    at.token = Some(TokenProvider::fixed(token));
+                }
+            }
+            _ => {
+                return Err(Error::Protocol {
+                    detail: "an answer of an unknown kind".into(),
+                });
+            }
+        }
+    }
+    Err(Error::Refused {
+        detail: "Negotiate redirection limit exceeded.".into(),
+    })
+}
+
+async fn ask(
+    http: &reqwest::Client,
+    options: &Options,
+    at: &Destination,
+) -> Result<Negotiated, Error> {
+    let mut request = http
+        .post(negotiate_url(&at.url))
+        .headers(options.headers.clone())
+        .header(X_REQUESTED_WITH, "XMLHttpRequest")
+        .header(http::header::CONTENT_LENGTH, 0)
+        .timeout(options.connect_timeout);
+    if let Some(authorization) = at.authorization().await? {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let wait = retry_after(response.headers());
+    let body = read(response).await?;
+    if status != StatusCode::OK {
+        return Err(Error::from_status(status.as_u16(), wait, &one_line(&body)));
+    }
+    NegotiateResponse::read(&body).map_err(|error| match error {
+        NegotiateError::Refused { error } => Error::Refused { detail: error },
+        NegotiateError::Classic => Error::Refused {
+            detail: error.to_string(),
+        },
+        error => Error::Protocol {
+            detail: error.to_string(),
+        },
+    })
+}
+
+/// `/hub/?x=1` becomes `/hub/negotiate?x=1&negotiateVersion=1`; a version the caller asks for stays.
+fn negotiate_url(hub: &Url) -> Url {
+    let mut url = hub.clone();
+    url.set_path(&format!("{}/negotiate", hub.path().trim_end_matches('/')));
+    if !hub
+        .query_pairs()
+        .any(|(name, _)| name.eq_ignore_ascii_case("negotiateVersion"))
+    {
+        url.query_pairs_mut()
+            .append_pair("negotiateVersion", &VERSION_MAX.to_string());
+    }
+    url
+}
+
+/// Takes the first transport of the server's list that both sides have.
+fn choose_transport(offers: &[TransportOffer]) -> Result<Transport, Error> {
+    let ours = |offer: &&TransportOffer| {
+        offer.kind() == Some(Transport::WebSockets) && offer.carries(codec::TRANSFER_FORMAT)
+    };
+    if offers.iter().any(|offer| ours(&offer)) {
+        return Ok(Transport::WebSockets);
+    }
+    let names: Vec<_> = offers
+        .iter()
+        .map(|offer| offer.transport.as_ref())
+        .collect();
+    Err(Error::Refused {
+        detail: format!(
+            "the server offers no WebSockets, only [{}]",
+            names.join(", ")
+        ),
+    })
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(Error::Protocol {
+                detail: "the negotiation's answer is too long".into(),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The address is left out: it may hold secrets in its query.
+fn failed(error: reqwest::Error) -> Error {
+    Error::unreachable(format!(
+        "negotiation: {}",
+        with_causes(&error.without_url())
+    ))
+}
+
+/// How long a refusing server asks us to wait. Dates are passed over: clocks differ.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The beginning of a refusal's body, fit for one line of a log.
+pub(crate) fn one_line(body: &[u8]) -> String {
+    String::from_utf8_lossy(body)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(DETAIL_CHARS_MAX)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// An answer is a few hundred bytes; tokens in redirects make it longer.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+const DETAIL_CHARS_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negotiation_goes_before_the_query_and_keeps_it() {
+        for (hub, expected) in [
+            ("http://h/hub", "http://h/hub/negotiate?negotiateVersion=1"),
+            (
+                "http://h/hub/?x=1",
+                "http://h/hub/negotiate?x=1&negotiateVersion=1",
+            ),
+            ("http://h", "http://h/negotiate?negotiateVersion=1"),
+            (
+                "http://h/a?negotiateVersion=0",
+                "http://h/a/negotiate?negotiateVersion=0",
+            ),
+        ] {
+            assert_eq!(negotiate_url(&Url::parse(hub).unwrap()).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_server_without_our_transport_is_told_apart_with_what_it_has() {
+        let offers = [TransportOffer::new(Transport::LongPolling)];
+        let error = choose_transport(&offers).unwrap_err();
+        assert!(matches!(&error, Error::Refused { detail } if detail.contains("LongPolling")));
+    }
+}
