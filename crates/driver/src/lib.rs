@@ -20,6 +20,7 @@ mod clock;
 mod engine;
 mod handle;
 mod open;
+pub mod page;
 mod service;
 
 pub use bodies::Bodies;
