@@ -81,21 +81,30 @@ impl<F: Files> WitnessFile<F> {
 
     /// Writes the next slot; durable whenever the system gets to it.
     pub(crate) fn write(&mut self, position: Position) -> io::Result<()> {
-        self.last = Witness {
+        let next = Witness {
             position,
             number: self.last.number + 1,
             ..self.last
         };
-        let slot = self.last.number % 2 * WITNESS_SLOT_BYTES as u64;
-        self.file.write_at(slot, &self.last.encode())
+        self.write_slot(&next, next.number)?;
+        self.last = next;
+        Ok(())
+    }
+
+    /// Tries twice: a half-written slot would later be reported as damaged.
+    fn write_slot(&self, witness: &Witness, slot: u64) -> io::Result<()> {
+        let offset = slot % 2 * WITNESS_SLOT_BYTES as u64;
+        let bytes = witness.encode();
+        self.file
+            .write_at(offset, &bytes)
+            .or_else(|_| self.file.write_at(offset, &bytes))
     }
 
     /// Writes both slots, one after the other is durable, so that one is whole at any time.
     pub(crate) fn write_both(&mut self, position: Position) -> io::Result<()> {
         self.write(position)?;
         self.file.sync_data()?;
-        let slot = (self.last.number + 1) % 2 * WITNESS_SLOT_BYTES as u64;
-        self.file.write_at(slot, &self.last.encode())?;
+        self.write_slot(&self.last, self.last.number + 1)?;
         if self.file.len()? > WITNESS_BYTES as u64 {
             self.file.set_len(WITNESS_BYTES as u64)?;
         }
