@@ -1,0 +1,90 @@
+//! Every refusal of this API: its stable code, its status, and what to do about it.
+
+use axum::http::StatusCode;
+
+/// One kind of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Stable name, for scripts.
+    pub name: &'static str,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// What it means, in a few words.
+    pub title: &'static str,
+    /// What to do about it.
+    pub hint: &'static str,
+    /// Seconds after which trying again makes sense, when it does.
+    pub retry_after_s: Option<u32>,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $title:literal, $hint:literal $(, retry $after:literal)?;)*) => {
+        $($(#[$doc])* pub const $name: Code = Code {
+            name: $text,
+            status: StatusCode::$status,
+            title: $title,
+            hint: $hint,
+            retry_after_s: codes!(@retry $($after)?),
+        };)*
+        /// All of them.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+    (@retry) => { None };
+    (@retry $after:literal) => { Some($after) };
+}
+
+codes! {
+    /// The body is not JSON, or not of the right shape.
+    BODY = "E-BODY", BAD_REQUEST, "The body is not understood",
+        "send JSON with to, type and data; see the detail for the place";
+    /// A field has a value that is not allowed.
+    FIELD = "E-FIELD", BAD_REQUEST, "A field is not valid", "correct the field named in errors";
+    /// The content type is not JSON.
+    CONTENT_TYPE = "E-CONTENT-TYPE", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported",
+        "send Content-Type: application/json; a document that is not JSON travels as text in data with its content_type";
+    /// The body is over the limit.
+    TOO_LARGE = "E-TOO-LARGE", PAYLOAD_TOO_LARGE, "The message is too large",
+        "send a smaller body, or a reference to where it can be fetched";
+    /// Nobody registered the recipient and it never connected.
+    UNKNOWN_RECIPIENT = "E-UNKNOWN-RECIPIENT", NOT_FOUND, "The recipient is not known",
+        "check the name; connect the agent once, or register it with PUT /v1/agents/{name}";
+    /// Another kind of target than an agent.
+    TARGET = "E-TARGET", UNPROCESSABLE_ENTITY, "This kind of target is not available",
+        "address one agent: {\"to\":{\"agent\":\"name\"}}";
+    /// The idempotency key was used with another content.
+    KEY_REUSED = "E-KEY-REUSED", UNPROCESSABLE_ENTITY, "The idempotency key was used for another message",
+        "use a new key for a new message, or send exactly what was sent before";
+    /// The message would be expired at once.
+    EXPIRED = "E-EXPIRED", UNPROCESSABLE_ENTITY, "The message would expire before it is accepted",
+        "give it a later expires_at";
+    /// No such message, or one of another tenant.
+    UNKNOWN_MESSAGE = "E-UNKNOWN-MESSAGE", NOT_FOUND, "There is no such message",
+        "check the id; finished messages are forgotten after the retention";
+    /// No such route.
+    UNKNOWN_ROUTE = "E-UNKNOWN-ROUTE", NOT_FOUND, "There is no such address", "see the documentation for the routes";
+    /// The disk is full up to its reserve.
+    NO_SPACE = "E-NO-SPACE", INSUFFICIENT_STORAGE, "The disk is full up to its reserve",
+        "free disk space; nothing that was accepted is lost, and acknowledgements go on", retry 5;
+    /// The store holds as much as it may.
+    FULL = "E-FULL", INSUFFICIENT_STORAGE, "The store is full",
+        "wait until recipients have caught up", retry 30;
+    /// The store has stopped.
+    STOPPED = "E-STORE-STOPPED", SERVICE_UNAVAILABLE, "The store has stopped",
+        "send again with the same idempotency key once the server is back", retry 1;
+    /// The server is leaving.
+    DRAINING = "E-DRAINING", SERVICE_UNAVAILABLE, "The server is shutting down",
+        "send again with the same idempotency key", retry 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_has_a_name_of_its_own_and_says_what_to_do() {
+        let names: BTreeSet<_> = ALL.iter().map(|code| code.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(ALL.iter().all(|code| code.name.starts_with("E-") && !code.hint.is_empty()));
+    }
+}

@@ -1,0 +1,21 @@
+//! The send API: accept a message, say where it is, wait for where it is going.
+//!
+//! Promise: a 202 is given only once the message is on disk (I1), the same idempotency key gives the
+//! same message (I3), and one tenant sees nothing of another (I30).
+//!
+//! Left out on purpose: search and lists, which belong to a read model; and every rule, which
+//! belongs to `rules::delivery`.
+
+pub mod codes;
+
+mod batch;
+mod history;
+mod message;
+mod problem;
+mod request;
+mod service;
+mod submit;
+mod wait;
+
+pub use service::{Api, Options};
+pub use wait::Watchers;
