@@ -1,4 +1,5 @@
 //! Negotiation and handshake beyond the recorded texts.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use signalr_protocol::handshake::{self, HandshakeRequest};
 use signalr_protocol::negotiate::{

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,10 +25,13 @@ pub struct ConnectionHandle {
 }
 
 /// What the request that opened a connection carried, its token left out.
+///
+/// Texts of its own: header values as they come share the buffer that the whole request was read
+/// into, and would keep it for as long as the connection lives.
 #[derive(Debug)]
 pub(crate) struct OpeningRequest {
-    pub(crate) query: Vec<(String, String)>,
-    pub(crate) headers: HeaderMap,
+    pub(crate) query: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) headers: Box<[(Box<str>, Box<str>)]>,
 }
 
 struct Inner {
@@ -105,15 +107,13 @@ impl ConnectionHandle {
     /// A value from the query of the request that opened the connection, by its name without
     /// regard to ASCII case; the first of several.
     pub fn query(&self, name: &str) -> Option<&str> {
-        let mut query = self.inner.request.query.iter();
-        query
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        find(&self.inner.request.query, name)
     }
 
-    /// A header of the request that opened the connection, when it is text.
+    /// A header of the request that opened the connection, when it is text; the first of several.
+    /// Those that belong to the token and to the upgrade itself are not kept.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.inner.request.headers.get(name)?.to_str().ok()
+        find(&self.inner.request.headers, name)
     }
 
     /// Whether messages are still taken.
@@ -313,6 +313,13 @@ impl Drop for Forget<'_> {
             asks.remove(self.id);
         }
     }
+}
+
+fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], name: &str) -> Option<&'a str> {
+    let pair = pairs
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(&pair.1)
 }
 
 fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {

@@ -164,7 +164,7 @@ impl Outbox {
     }
 
     /// Takes all that waits. To be called by the connection's task alone.
-    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Waiting> {
+    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Waiting> {
         // Registered before looking: a push after the look finds the waker.
         self.task.register(context.waker());
         let mut state = self.lock();

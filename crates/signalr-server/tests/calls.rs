@@ -1,4 +1,5 @@
 //! Clients call methods of the hub, and the hub asks clients.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

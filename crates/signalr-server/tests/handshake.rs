@@ -1,4 +1,5 @@
 //! The first message each way.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

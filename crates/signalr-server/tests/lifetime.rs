@@ -1,4 +1,5 @@
 //! How connections stay alive and how they end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

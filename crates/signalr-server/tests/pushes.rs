@@ -1,4 +1,5 @@
 //! The program pushes to clients: in order, in few frames, within limits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

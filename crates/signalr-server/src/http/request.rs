@@ -1,7 +1,7 @@
 //! What hub requests have in common: the query, and the bearer token in one of two places.
 
 use axum::extract::Query;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 
 use crate::auth::Access;
 use crate::connection::OpeningRequest;
@@ -39,18 +39,28 @@ impl Parameters {
     }
 
     /// What the application may see of the opening request: all but its secrets.
-    pub(super) fn into_opening(mut self, headers: &HeaderMap) -> OpeningRequest {
-        let secret =
+    pub(super) fn into_opening(self, headers: &HeaderMap) -> OpeningRequest {
+        let is_secret =
             |key: &str| key.eq_ignore_ascii_case(ACCESS_TOKEN) || key.eq_ignore_ascii_case("id");
-        self.0.retain(|(key, _)| !secret(key));
-        self.0.shrink_to_fit();
-        let mut headers = headers.clone();
-        headers.remove(header::AUTHORIZATION);
+        let query = self.0.into_iter().filter(|(key, _)| !is_secret(key));
+        let headers = headers.iter().filter(|(name, _)| is_kept(name));
         OpeningRequest {
-            query: self.0,
-            headers,
+            query: query
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+            headers: headers
+                .filter_map(|(name, value)| {
+                    Some((name.as_str().into(), value.to_str().ok()?.into()))
+                })
+                .collect(),
         }
     }
+}
+
+/// The token is secret, and what concerns the upgrade alone says nothing of the client.
+fn is_kept(name: &HeaderName) -> bool {
+    let dropped = [header::AUTHORIZATION, header::CONNECTION, header::UPGRADE];
+    !dropped.contains(name) && !name.as_str().starts_with("sec-websocket-")
 }
 
 /// Says who sends the request. A token in the header wins over one in the query.

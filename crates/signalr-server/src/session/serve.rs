@@ -116,7 +116,7 @@ impl<'a, H: Hub> Session<'a, H> {
         self.wire.start_send(bytes).map_err(Reason::Broken)
     }
 
-    fn due(&mut self, due: Due) -> Result<(), Reason> {
+    fn due(&self, due: Due) -> Result<(), Reason> {
         match due {
             Due::Ping => self.queue(|codec, out| codec.ping(out)),
             Due::ClientTimeout => Err(Reason::ClientTimeout),
@@ -160,7 +160,7 @@ impl<'a, H: Hub> Session<'a, H> {
         Ok(())
     }
 
-    fn complete(&mut self, finished: Finished) -> Result<(), Reason> {
+    fn complete(&self, finished: Finished) -> Result<(), Reason> {
         match finished {
             Finished::Connected(result) => result.map_err(Reason::NotConnected),
             Finished::Call { id: None, .. } => Ok(()),

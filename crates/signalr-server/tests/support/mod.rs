@@ -157,7 +157,9 @@ impl Server {
         Self::start_with(|server| server).await
     }
 
-    pub(crate) async fn start_with(change: impl FnOnce(HubServer<TestHub>) -> HubServer<TestHub>) -> Self {
+    pub(crate) async fn start_with(
+        change: impl FnOnce(HubServer<TestHub>) -> HubServer<TestHub>,
+    ) -> Self {
         let (sender, happened) = mpsc::unbounded_channel();
         let hub = Arc::new(TestHub {
             happened: sender,
@@ -236,7 +238,10 @@ impl Client {
             .unwrap()
     }
 
-    pub(crate) async fn try_open(server: &Server, request: Request) -> Result<Self, tungstenite::Error> {
+    pub(crate) async fn try_open(
+        server: &Server,
+        request: Request,
+    ) -> Result<Self, tungstenite::Error> {
         let stream = TcpStream::connect(server.address).await.unwrap();
         let (socket, _) = patiently(tokio_tungstenite::client_async(request, stream)).await?;
         Ok(Self {
