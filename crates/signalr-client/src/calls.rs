@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use signalr_protocol::CompletionResult;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 type Answer = CompletionResult<'static>;
 
@@ -16,6 +16,7 @@ type Answer = CompletionResult<'static>;
 pub(crate) struct Calls {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     last: AtomicU64,
+    begun: Notify,
 }
 
 /// One call that waits. Dropping it stops the wait.
@@ -32,11 +33,22 @@ impl Calls {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot::channel();
         self.lock().insert(id, sender);
+        self.begun.notify_one();
         Waiting {
             calls: self,
             id,
             answer,
         }
+    }
+
+    /// Whether any call waits.
+    pub(crate) fn are_waiting(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// Waits until a call has begun to wait since this was asked last. For the connection's task alone.
+    pub(crate) async fn begun(&self) {
+        self.begun.notified().await;
     }
 
     /// Hands an answer to its call.

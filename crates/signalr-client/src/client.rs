@@ -24,8 +24,7 @@ pub struct ClientBuilder {
 /// A client that connects, and connects again, until it is stopped or the last of its clones is dropped.
 ///
 /// Handlers run one at a time, in the order in which the server called. A handler that takes long delays the next, and
-/// after [`Options::incoming_max`] of them the server; spawn what need not be in order, and above all a handler's own
-/// calls of the server.
+/// after [`Options::incoming_max`] of them the server: spawn what need not be in order.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,

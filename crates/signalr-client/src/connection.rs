@@ -78,8 +78,8 @@ impl Connection {
 
     /// Calls a method and waits for its result; `()` for a method without one.
     ///
-    /// There is no limit to the wait but the connection's end: put a `tokio::time::timeout` around it. Do not wait for
-    /// an answer in the task that empties [`Incoming`]: while that is full, answers are not read either.
+    /// There is no limit to the wait but the connection's end: put a `tokio::time::timeout` around it. The task that
+    /// empties [`Incoming`] may wait here too: up to 1 MiB of invocations is read past to find the answer.
     ///
     /// # Errors
     ///

@@ -1,15 +1,18 @@
 //! The task behind a connection: reads, writes, pings, and knows when it is over.
 //!
 //! Reading and writing go on side by side in one task. Reading stops while the consumer is behind; writing does not, so
-//! pings still go out and the server keeps the connection.
+//! pings still go out and the server keeps the connection. While a call waits for its answer a little is read past the
+//! consumer, because the consumer may be the one that waits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use signalr_protocol::{HubMessage, Invocation as Call, RecordSplitter};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::sync::mpsc::error::{SendError, TrySendError};
+use tokio::sync::mpsc::{self, Permit};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::connection::Shared;
 use crate::incoming::{Invocation, Reply};
@@ -62,13 +65,9 @@ pub(crate) async fn run(
         splitter,
         early,
     } = established;
-    let inbound = Inbound {
-        shared: &shared,
-        incoming,
-        splitter,
-    };
+    let mut inbound = Inbound::new(Arc::clone(&shared), splitter);
     let why = tokio::select! {
-        why = inbound.read(&mut receiver, early, times.server_timeout) => why,
+        why = inbound.read(&mut receiver, &incoming, early, times.server_timeout) => why,
         why = write(&mut sender, &shared, times) => why,
     };
     tracing::debug!(%why, "the connection ends");
@@ -83,6 +82,7 @@ pub(crate) async fn run(
     } else {
         shared.end(why);
         let _ = timeout(times.close_timeout, sender.close()).await;
+        inbound.hand_over_all(&incoming).await;
     }
 }
 
@@ -112,43 +112,80 @@ async fn write(sender: &mut Sender, shared: &Shared, times: Times) -> Closed {
     }
 }
 
-struct Inbound<'a> {
-    shared: &'a Arc<Shared>,
-    incoming: mpsc::Sender<Invocation>,
+/// What comes from the server, on its way to the consumer.
+struct Inbound {
+    shared: Arc<Shared>,
     splitter: RecordSplitter,
+    /// Read, but the consumer has no room for it yet. Grows only by what shared a chunk, and by what has to be read
+    /// past to find the answer of a call: a consumer may be waiting for just that.
+    surplus: VecDeque<Invocation>,
+    surplus_bytes: usize,
 }
 
-impl Inbound<'_> {
-    async fn read(
-        mut self,
-        receiver: &mut Receiver,
-        early: Bytes,
-        silence_max: Duration,
-    ) -> Closed {
-        let mut chunk = early;
-        loop {
-            if let Err(why) = self.take(&chunk).await {
-                return why;
-            }
-            chunk = match timeout(silence_max, receiver.receive()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => {
-                    return Closed::Lost {
-                        detail: "the server ended it without a word".into(),
-                    };
-                }
-                Ok(Err(why)) => return why,
-                Err(_) => return Closed::ServerTimeout { after: silence_max },
-            };
+impl Inbound {
+    fn new(shared: Arc<Shared>, splitter: RecordSplitter) -> Self {
+        Self {
+            shared,
+            splitter,
+            surplus: VecDeque::new(),
+            surplus_bytes: 0,
         }
     }
 
-    async fn take(&mut self, chunk: &[u8]) -> Result<(), Closed> {
+    async fn read(
+        &mut self,
+        receiver: &mut Receiver,
+        incoming: &mpsc::Sender<Invocation>,
+        early: Bytes,
+        silence_max: Duration,
+    ) -> Closed {
+        if let Err(why) = self.take(&early) {
+            return why;
+        }
+        let mut deadline = Instant::now() + silence_max;
+        loop {
+            self.hand_over_what_fits(incoming);
+            let may_read = self.may_read();
+            if !may_read {
+                // The silence is ours for as long as we do not listen.
+                deadline = Instant::now() + silence_max;
+            }
+            tokio::select! {
+                permit = incoming.reserve(), if !self.surplus.is_empty() => self.hand_over(permit),
+                // Somebody began to wait for an answer: there may be a reason to read again.
+                () = self.shared.calls.begun(), if !may_read => {}
+                chunk = receiver.receive(), if may_read => match chunk {
+                    Ok(Some(chunk)) => {
+                        if let Err(why) = self.take(&chunk) {
+                            return why;
+                        }
+                        deadline = Instant::now() + silence_max;
+                    }
+                    Ok(None) => {
+                        return Closed::Lost { detail: "the server ended it without a word".into() };
+                    }
+                    Err(why) => return why,
+                },
+                () = sleep_until(deadline), if may_read => {
+                    return Closed::ServerTimeout { after: silence_max };
+                }
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.surplus.is_empty()
+            || (self.surplus_bytes < SURPLUS_BYTES_MAX && self.shared.calls.are_waiting())
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Closed> {
         for record in self.splitter.feed(chunk) {
             let record = record.map_err(broken)?;
             match codec::decode(&record).map_err(broken)? {
                 Some(HubMessage::Invocation(call)) => {
-                    deliver(self.shared, &self.incoming, call.into_owned()).await;
+                    let invocation = invocation(&self.shared, call.into_owned());
+                    self.surplus_bytes += weight(&invocation);
+                    self.surplus.push_back(invocation);
                 }
                 Some(HubMessage::Completion(completion)) => {
                     let result = completion.result.into_owned();
@@ -168,16 +205,49 @@ impl Inbound<'_> {
         }
         Ok(())
     }
+
+    fn hand_over_what_fits(&mut self, incoming: &mpsc::Sender<Invocation>) {
+        while !self.surplus.is_empty() {
+            match incoming.try_reserve() {
+                Ok(permit) => self.hand_over(Ok(permit)),
+                Err(TrySendError::Full(())) => return,
+                Err(TrySendError::Closed(())) => self.hand_over(Err(SendError(()))),
+            }
+        }
+    }
+
+    /// Hands over what came before the end, for as long as there is a consumer.
+    async fn hand_over_all(&mut self, incoming: &mpsc::Sender<Invocation>) {
+        while !self.surplus.is_empty() {
+            self.hand_over(incoming.reserve().await);
+        }
+    }
+
+    /// Hands over the oldest. Without a consumer all are dropped, which answers them.
+    fn hand_over(&mut self, permit: Result<Permit<'_, Invocation>, SendError<()>>) {
+        let Ok(permit) = permit else {
+            self.surplus.clear();
+            self.surplus_bytes = 0;
+            return;
+        };
+        if let Some(invocation) = self.surplus.pop_front() {
+            self.surplus_bytes -= weight(&invocation);
+            permit.send(invocation);
+        }
+    }
 }
 
-/// Waits while the consumer is behind. Without a consumer the call is dropped, which answers it.
-async fn deliver(shared: &Arc<Shared>, incoming: &mpsc::Sender<Invocation>, call: Call<'static>) {
+fn invocation(shared: &Arc<Shared>, call: Call<'static>) -> Invocation {
     let reply = call
         .invocation_id
         .filter(|id| !id.is_empty())
         .map(|id| Reply::new(id.into_owned(), Arc::clone(shared)));
-    let invocation = Invocation::new(call.target.into_owned(), call.arguments, reply);
-    let _ = incoming.send(invocation).await;
+    Invocation::new(call.target.into_owned(), call.arguments, reply)
+}
+
+/// What it costs to hold one, so that many small ones are bounded as few large ones are.
+fn weight(invocation: &Invocation) -> usize {
+    size_of::<Invocation>() + invocation.target().len() + invocation.arguments().as_bytes().len()
 }
 
 fn broken(error: impl std::fmt::Display) -> Closed {
@@ -185,3 +255,7 @@ fn broken(error: impl std::fmt::Display) -> Closed {
         detail: error.to_string(),
     }
 }
+
+/// How much may be read past to find an answer, in bytes. Beyond it a consumer that waits for an answer
+/// instead of consuming waits in vain.
+const SURPLUS_BYTES_MAX: usize = 1024 * 1024;

@@ -236,6 +236,8 @@ impl Peer {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(frame))) => {
                     self.end = Some(frame.map(|frame| frame.code));
+                    // Only a further read sends the answer to the Close frame.
+                    let _ = soon(self.socket.recv()).await;
                     return None;
                 }
                 None | Some(Err(_)) => return None,
