@@ -143,13 +143,15 @@ impl Inbound {
             return why;
         }
         let mut deadline = Instant::now() + silence_max;
+        let mut has_listened = true;
         loop {
             self.hand_over_what_fits(incoming);
             let may_read = self.may_read();
-            if !may_read {
-                // The silence is ours for as long as we do not listen.
+            if may_read && !has_listened {
+                // The silence was ours for as long as we did not listen.
                 deadline = Instant::now() + silence_max;
             }
+            has_listened = may_read;
             tokio::select! {
                 permit = incoming.reserve(), if !self.surplus.is_empty() => self.hand_over(permit),
                 // Somebody began to wait for an answer: there may be a reason to read again.

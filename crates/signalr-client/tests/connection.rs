@@ -283,6 +283,26 @@ async fn a_slow_consumer_stops_the_reading_but_not_the_pings() {
 }
 
 #[tokio::test]
+async fn silence_counts_only_while_somebody_listens() {
+    let timeout = Duration::from_secs(2);
+    let (connection, mut incoming, mut peer) = pair_with(|options| {
+        options.incoming_max = 1;
+        options.server_timeout = timeout;
+    })
+    .await;
+    for n in 0..10 {
+        peer.call("n", json!([n])).await;
+    }
+    tokio::time::sleep(timeout.mul_f32(1.25)).await;
+    for n in 0..10 {
+        assert_eq!(soon(incoming.next()).await.unwrap().bind::<i32>(), Ok(n));
+    }
+    peer.call("still", json!([])).await;
+    assert_eq!(soon(incoming.next()).await.unwrap().target(), "still");
+    assert_eq!(connection.why_ended(), None);
+}
+
+#[tokio::test]
 async fn a_consumer_that_waits_for_an_answer_gets_it_though_its_queue_is_full() {
     let (connection, mut incoming, mut peer) = pair_with(|options| options.incoming_max = 1).await;
     for n in 0..50 {
