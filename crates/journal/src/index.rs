@@ -145,9 +145,53 @@ impl Index {
             end,
         })
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.entries.len() * size_of::<(u32, u32)>()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(records: u64, frame_bytes: usize) -> Index {
+        let mut index = Index::new(1, 0);
+        for position in 1..=records {
+            index.push(position, (position - 1) * frame_bytes as u64, frame_bytes);
+        }
+        index.set_end(records * frame_bytes as u64);
+        index
+    }
+
+    #[test]
+    fn a_record_of_256_bytes_costs_less_than_a_byte_of_memory() {
+        for frame_bytes in [30, 272] {
+            let index = filled(100_000, frame_bytes);
+            assert!(size_of_val(index.entries.as_slice()) < 100_000);
+        }
+    }
+
+    #[test]
+    fn a_lookup_reads_at_most_an_entry_and_the_record() {
+        for frame_bytes in [16, 30, 272, 5000] {
+            let index = filled(1000, frame_bytes);
+            for position in 1..=1000 {
+                let found = index.lookup(position).expect("the position is there");
+                let offset = (position - 1) * frame_bytes as u64;
+                assert!(found.position <= position && found.offset <= offset);
+                assert!(found.end >= offset + frame_bytes as u64);
+                assert!(found.end - found.offset <= 4096 + frame_bytes as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn the_record_behind_a_hole_has_an_entry_of_its_own() {
+        let mut index = filled(5, 30);
+        index.push_hole(7, Reason::Checksum);
+        index.push(8, 300, 30);
+        index.set_end(330);
+        assert_eq!(index.damaged(5), None);
+        assert_eq!(index.damaged(6).map(|damaged| damaged.position), Some(6));
+        assert_eq!(index.damaged(8), None);
+        let found = index.lookup(8).expect("the position is there");
+        assert_eq!((found.offset, found.position, found.end), (300, 8, 330));
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Left out on purpose: what a record means (the payload is opaque), clocks, async, replication.
 
+mod active;
 mod batch;
 mod error;
 mod files;
@@ -41,7 +42,7 @@ pub use log::Log;
 #[cfg(feature = "planted-bugs")]
 pub use options::Planted;
 pub use options::{NewStore, Options, Preallocation};
-pub use reader::{Reader, Record};
+pub use reader::{OnRecord, Reader, Record};
 pub use recover::Recovered;
 pub use segment::SegmentInfo;
 pub use snapshots::SnapshotStore;

@@ -4,24 +4,19 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::active::{Active, Failure, make_segment};
 use crate::batch::PAYLOAD_BYTES_MAX;
 use crate::error::{AppendError, CloseError, Damage, FlushError, OpenError, ReadError, TrimError};
-use crate::format::{HEADER_AREA_BYTES, Hash, Salt, SegmentHeader, batch_bytes, encode_batch};
-use crate::options::{Defect, NewStore, Options, Preallocation};
+use crate::format::{Salt, batch_bytes};
+use crate::options::{Defect, NewStore, Options};
 use crate::recover::{self, Recovered};
-use crate::segment::{SEGMENT_NEW, Segment, SegmentInfo, Shared, read, segment_name, write};
+use crate::segment::{SegmentInfo, Shared, read, write};
 use crate::snapshots::is_full;
 use crate::witness::WitnessFile;
-use crate::{Batch, Damaged, File, Files, Position, Reader, SnapshotError, SnapshotStore, Space};
+use crate::{Batch, Files, OnRecord, Position, Reader, SnapshotError, SnapshotStore, Space};
 
 /// Longest batch on disk in bytes: keeps any segment below the index's 32-bit offsets.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
-/// Longest segment in bytes, for the same reason.
-const SEGMENT_BYTES_MAX: u64 = 1 << 31;
-/// Zeros are written in pieces of this size.
-const ZEROS_BYTES: usize = 1 << 20;
-/// Smallest extension of a segment when the disk is nearly full.
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
 /// The writer of a store; there is one, and it holds the lock on the directory.
 ///
@@ -42,31 +37,10 @@ pub struct Log<F: Files> {
     _lock: F::Lock,
 }
 
-/// The segment that is written, and what of it is not flushed yet.
-pub(crate) struct Active<F: Files> {
-    pub(crate) segment: Arc<Segment<F>>,
-    file: Arc<F::File>,
-    header: SegmentHeader,
-    salt: Salt,
-    end: u64,
-    bytes: u64,
-    hash: Hash,
-    next: Position,
-    unflushed: Vec<Appended>,
-    /// Something was written or cut since the last sync.
-    dirty: bool,
-}
-
-struct Appended {
-    position: Position,
-    offset: u64,
-    frame_bytes: usize,
-}
-
 impl<F: Files> fmt::Debug for Log<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log")
-            .field("next", &self.active.next)
+            .field("next", &self.active.next())
             .field("durable", &self.shared.durable())
             .field("failed", &self.failed)
             .finish_non_exhaustive()
@@ -136,7 +110,7 @@ impl<F: Files> Log<F> {
         if let Some(failed) = &self.failed {
             return Err(FlushError(failed.clone()));
         }
-        if !self.active.dirty {
+        if !self.active.is_dirty() {
             return Ok(());
         }
         let synced = self.sync_active();
@@ -183,10 +157,9 @@ impl<F: Files> Log<F> {
             write(&self.shared.segments).remove(0);
             self.shared.forget(&oldest);
             self.shared.files.remove(&oldest).map_err(TrimError)?;
-            removed += 1;
-        }
-        if removed > 0 {
+            // One at a time, so that no crash leaves an older segment and takes a newer one.
             self.shared.files.sync_dir().map_err(TrimError)?;
+            removed += 1;
         }
         Ok(removed)
     }
@@ -208,7 +181,7 @@ impl<F: Files> Log<F> {
     pub fn replay(
         &self,
         from: Position,
-        on_record: &mut dyn FnMut(Position, Result<&[u8], Damaged>),
+        on_record: &mut OnRecord<'_>,
     ) -> Result<Position, ReadError> {
         self.reader().replay(from, on_record)
     }
@@ -222,7 +195,7 @@ impl<F: Files> Log<F> {
         self.flush().map_err(|error| CloseError(error.0))?;
         let close = |error: io::Error| CloseError(error.to_string());
         self.active.cut_slack().map_err(close)?;
-        self.active.file.sync_data().map_err(close)?;
+        self.active.sync().map_err(close)?;
         self.witness
             .write_both(self.shared.durable())
             .map_err(close)
@@ -250,7 +223,7 @@ impl<F: Files> Log<F> {
 
     /// Position the next batch must begin at.
     pub fn next_position(&self) -> Position {
-        self.active.next
+        self.active.next()
     }
 
     /// Highest durable position, 0 when there is none.
@@ -282,7 +255,7 @@ impl<F: Files> Log<F> {
         if let Some(failed) = &self.failed {
             return Err(AppendError::Failed(failed.clone()));
         }
-        let (expected, got) = (self.active.next, batch.first());
+        let (expected, got) = (self.active.next(), batch.first());
         if expected != got {
             return Err(AppendError::OutOfOrder { expected, got });
         }
@@ -306,17 +279,11 @@ impl<F: Files> Log<F> {
         self.flush().map_err(|error| AppendError::Failed(error.0))?;
         let random = self.shared.files.random();
         let salt = random.map_err(|error| self.append_failed(Failure::Cut(error)))?;
-        let header = SegmentHeader {
-            chain_restarts: false,
-            first: self.active.next,
-            start_hash: self.active.hash,
-            salt: Salt(salt),
-            ..self.active.header
-        };
+        let header = self.active.next_header(Salt(salt));
         let made = make_segment(&self.shared.files, &self.options, header, bytes_min);
         let made = made.map_err(|error| self.append_failed(Failure::Written(error)))?;
+        write(&self.shared.segments).push(Arc::clone(&made.segment));
         std::mem::replace(&mut self.active, made).segment.unpin();
-        write(&self.shared.segments).push(Arc::clone(&self.active.segment));
         Ok(())
     }
 
@@ -336,25 +303,17 @@ impl<F: Files> Log<F> {
         if self.options.defect(Defect::AnswerBeforeFlush) {
             return Ok(());
         }
-        let file = &self.active.file;
-        let synced = file.sync_data();
+        let synced = self.active.sync();
         if synced.is_err() && self.options.defect(Defect::RetryFailedFlush) {
-            return file.sync_data();
+            return self.active.sync();
         }
         synced
     }
 
     /// Shows readers what has become durable.
     fn publish(&mut self) {
-        let active = &mut self.active;
-        active.dirty = false;
-        active.segment.update_index(|index| {
-            for record in active.unflushed.drain(..) {
-                index.push(record.position, record.offset, record.frame_bytes);
-            }
-            index.set_end(active.end);
-        });
-        self.shared.set_durable(active.next - 1);
+        self.active.publish();
+        self.shared.set_durable(self.active.next() - 1);
     }
 
     fn fail(&mut self, action: &str, error: &io::Error) -> String {
@@ -362,150 +321,4 @@ impl<F: Files> Log<F> {
         self.failed = Some(failed.clone());
         failed
     }
-}
-
-/// How far a failed write got.
-enum Failure {
-    /// What was written of it is cut away again.
-    Written(io::Error),
-    /// It could not be cut away.
-    Cut(io::Error),
-}
-
-impl<F: Files> Active<F> {
-    fn new(header: SegmentHeader, file: F::File, bytes: u64) -> Self {
-        let file = Arc::new(file);
-        let segment = Segment::fresh(segment_name(header.first), header, Arc::clone(&file));
-        Self {
-            segment: Arc::new(segment),
-            file,
-            header,
-            salt: header.salt,
-            end: HEADER_AREA_BYTES as u64,
-            bytes,
-            hash: header.start_hash,
-            next: header.first,
-            unflushed: Vec::new(),
-            dirty: false,
-        }
-    }
-
-    /// Whether a batch fits. An empty segment takes any: it would not fit a fresh one better.
-    fn has_room(&self, batch_bytes: u64, segment_bytes: u64) -> bool {
-        let limit = segment_bytes.min(SEGMENT_BYTES_MAX).max(self.bytes);
-        self.end == HEADER_AREA_BYTES as u64 || self.end + batch_bytes <= limit
-    }
-
-    fn write(
-        &mut self,
-        batch: &Batch,
-        durable: Position,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
-        let (end, before) = (self.end, self.unflushed.len());
-        let unflushed = &mut self.unflushed;
-        let on_frame = |position, offset: usize, frame_bytes| {
-            unflushed.push(Appended {
-                position,
-                offset: end + offset as u64,
-                frame_bytes,
-            });
-        };
-        let hash = encode_batch(buffer, batch, self.salt, durable, &self.hash, on_frame);
-        self.dirty = true;
-        if let Err(error) = self.file.write_at(end, buffer) {
-            self.unflushed.truncate(before);
-            return Err(self.take_back(error));
-        }
-        self.end += buffer.len() as u64;
-        self.bytes = self.bytes.max(self.end);
-        self.hash = hash;
-        self.next = batch.last() + 1;
-        Ok(())
-    }
-
-    /// Cuts away what a failed write may have left, so that it can never be seen.
-    fn take_back(&mut self, error: io::Error) -> Failure {
-        match self.file.set_len(self.end) {
-            Ok(()) => {
-                self.bytes = self.end;
-                Failure::Written(error)
-            }
-            Err(cut) => Failure::Cut(cut),
-        }
-    }
-
-    /// Cuts the zeros behind the last batch.
-    fn cut_slack(&mut self) -> io::Result<()> {
-        if self.bytes > self.end {
-            self.dirty = true;
-            self.file.set_len(self.end)?;
-            self.bytes = self.end;
-        }
-        Ok(())
-    }
-}
-
-/// Makes the segment that `header` describes, with room for a batch of `bytes_min`.
-pub(crate) fn make_segment<F: Files>(
-    files: &F,
-    options: &Options,
-    header: SegmentHeader,
-    bytes_min: u64,
-) -> io::Result<Active<F>> {
-    let area = header.encode_area();
-    let least = (area.len() as u64 + bytes_min).max(SEGMENT_BYTES_MIN.min(options.segment_bytes));
-    let mut bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX).max(least);
-    loop {
-        match try_make_segment(files, options, &area, bytes, &segment_name(header.first)) {
-            Ok(file) => {
-                let bytes = match options.preallocation {
-                    Preallocation::Grow => area.len() as u64,
-                    Preallocation::Reserve | Preallocation::Zeros => bytes,
-                };
-                return Ok(Active::new(header, file, bytes));
-            }
-            Err(error) if is_full(&error) && bytes > least => bytes = (bytes / 2).max(least),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn try_make_segment<F: Files>(
-    files: &F,
-    options: &Options,
-    area: &[u8],
-    bytes: u64,
-    name: &str,
-) -> io::Result<F::File> {
-    let file = files.create(SEGMENT_NEW)?;
-    let filled = || {
-        if options.preallocation != Preallocation::Grow {
-            file.allocate(bytes)?;
-        }
-        if options.preallocation == Preallocation::Zeros {
-            fill_with_zeros(&file, bytes)?;
-        }
-        file.write_at(0, area)?;
-        file.sync_data()
-    };
-    if let Err(error) = filled() {
-        // It has no meaning under this name; if it cannot be removed, the next open does.
-        let _ = files.remove(SEGMENT_NEW);
-        return Err(error);
-    }
-    files.rename(SEGMENT_NEW, name)?;
-    files.sync_dir()?;
-    Ok(file)
-}
-
-fn fill_with_zeros(file: &impl File, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < bytes {
-        let count = (bytes - offset).min(ZEROS_BYTES as u64);
-        file.write_at(offset, &zeros[..count as usize])?;
-        offset += count;
-    }
-    Ok(())
 }

@@ -25,6 +25,9 @@ pub struct Record {
     pub payload: Result<Bytes, Damaged>,
 }
 
+/// Called for each record of a replay.
+pub type OnRecord<'a> = dyn FnMut(Position, Result<&[u8], Damaged>) + 'a;
+
 /// Reads records that are durable. Cheap to clone; any thread may have one.
 pub struct Reader<F: Files> {
     shared: Arc<Shared<F>>,
@@ -125,7 +128,7 @@ impl<F: Files> Reader<F> {
     pub fn replay(
         &self,
         from: Position,
-        on_record: &mut dyn FnMut(Position, Result<&[u8], Damaged>),
+        on_record: &mut OnRecord<'_>,
     ) -> Result<Position, ReadError> {
         let mut next = from.max(1);
         loop {

@@ -5,9 +5,9 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::active::make_segment;
 use crate::error::{Damage, OpenError};
 use crate::format::{Hash, Salt, SegmentHeader, Witness};
-use crate::log::make_segment;
 use crate::options::{Defect, NewStore, Options};
 use crate::segment::{SEGMENT_NEW, Segment, Shared};
 use crate::snapshots::{SNAPSHOT_NEW, SnapshotStore};
@@ -185,7 +185,7 @@ fn seal_last<F: Files>(files: &F, survey: &mut Survey) -> io::Result<Tail> {
         return Ok(tail);
     }
     let file = files.open(&last.name)?;
-    if last.header.is_some() && file.len()? != scan.end {
+    if last.header.is_some() && file.length()? != scan.end {
         file.set_len(scan.end)?;
     }
     // Whole batches behind the last flush count from now on, so they must be durable.

@@ -43,7 +43,7 @@ pub(crate) fn segment_first(name: &str) -> Option<Position> {
 
 /// Reads a whole file.
 pub(crate) fn read_all(file: &impl File) -> io::Result<Vec<u8>> {
-    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let len = usize::try_from(file.length()?).map_err(io::Error::other)?;
     let mut data = vec![0; len];
     let read = file.read_at(0, &mut data)?;
     data.truncate(read);

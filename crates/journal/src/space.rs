@@ -59,7 +59,7 @@ impl<F: Files> Space<F> {
     pub fn above_reserve(&self) -> bool {
         let question = self.seen.questions.fetch_add(1, Ordering::Relaxed);
         let above = self.seen.above.load(Ordering::Relaxed);
-        if above && question % QUESTIONS_PER_LOOK != 0 {
+        if above && !question.is_multiple_of(QUESTIONS_PER_LOOK) {
             return true;
         }
         // A system that does not tell is not a full disk: the append itself will say.

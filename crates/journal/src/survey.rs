@@ -130,7 +130,7 @@ fn find_segments<F: Files>(files: &F, names: &[String]) -> Result<Vec<FoundSegme
         segments.push(FoundSegment {
             name: name.clone(),
             first,
-            bytes: file.len().map_err(fail)?,
+            bytes: file.length().map_err(fail)?,
             header: area.map(|area| area.header),
             damaged_at: area.and_then(|area| area.damaged_at),
             scan: None,

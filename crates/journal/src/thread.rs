@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{AppendError, Batch, CloseError, Files, Log, Position, TrimError};
 
-/// How long the thread waits for work before it writes a lagging witness.
-const IDLE: Duration = Duration::from_secs(1);
+/// Longest time the witness lags. Only how often it is written depends on the clock, nothing else.
+const WITNESS_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of the thread.
 #[derive(Debug, Clone)]
@@ -100,6 +100,7 @@ impl JournalThread {
                     flush_bytes_max,
                     on_completion,
                     waiting: None,
+                    witnessed: Instant::now(),
                 }
                 .run()
             })?;
@@ -190,6 +191,7 @@ struct Writer<F: Files, C> {
     on_completion: C,
     /// A command taken from the channel that did not join the flush before it.
     waiting: Option<Command>,
+    witnessed: Instant,
 }
 
 impl<F: Files, C: FnMut(Completion)> Writer<F, C> {
@@ -197,10 +199,10 @@ impl<F: Files, C: FnMut(Completion)> Writer<F, C> {
         loop {
             let command = match self.waiting.take() {
                 Some(command) => command,
-                None => match self.receiver.recv_timeout(IDLE) {
+                None => match self.receiver.recv_timeout(WITNESS_LAG_MAX) {
                     Ok(command) => command,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.log.write_witness();
+                        self.witness();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return self.log.close(),
@@ -210,7 +212,15 @@ impl<F: Files, C: FnMut(Completion)> Writer<F, C> {
                 Command::Trim(before, done) => done(self.log.trim(before)),
                 Command::Append(batch) => self.commit(batch)?,
             }
+            if self.witnessed.elapsed() >= WITNESS_LAG_MAX {
+                self.witness();
+            }
         }
+    }
+
+    fn witness(&mut self) {
+        self.log.write_witness();
+        self.witnessed = Instant::now();
     }
 
     /// Appends `batch` and all that wait behind it, then flushes once.

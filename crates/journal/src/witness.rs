@@ -105,7 +105,7 @@ impl<F: Files> WitnessFile<F> {
         self.write(position)?;
         self.file.sync_data()?;
         self.write_slot(&self.last, self.last.number + 1)?;
-        if self.file.len()? > WITNESS_BYTES as u64 {
+        if self.file.length()? > WITNESS_BYTES as u64 {
             self.file.set_len(WITNESS_BYTES as u64)?;
         }
         self.file.sync_data()

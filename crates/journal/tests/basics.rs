@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::{STORE, open, small};
-use countersign_journal::sim::SimFiles;
+use countersign_journal::sim::{Random, SimFiles};
 use countersign_journal::{
     AppendError, Batch, Files, Log, OpenError, Options, ReadError, RealFiles, SnapshotError, verify,
 };
@@ -253,4 +255,43 @@ fn old_segments_are_scanned_only_when_they_are_read() {
         },
     );
     assert_eq!(recovered.damaged[0].positions, Some(1..=1));
+}
+
+#[test]
+fn readers_on_other_threads_see_only_what_is_durable_and_only_as_written() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let files = RealFiles::new(directory.path()).expect("the directory is there");
+    let options = Options {
+        segment_bytes: 1 << 15,
+        ..Options::default()
+    };
+    let (mut log, _) = Log::open(files, options, STORE).expect("the store opens");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (reader, done) = (log.reader(), &done);
+            scope.spawn(move || {
+                let mut random = Random::new(seed);
+                while !done.load(Ordering::Relaxed) {
+                    let durable = reader.durable_position();
+                    let position = 1 + random.below(durable + 1);
+                    match reader.read(position) {
+                        Ok(read) => assert_eq!(read, format!("{position:0>200}")),
+                        Err(ReadError::NotFound(_)) => assert!(position > durable),
+                        Err(ReadError::Trimmed(_)) => assert!(position < reader.first_position()),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        for _ in 0..60 {
+            fill(&mut log, 50);
+            let durable = log.durable_position();
+            log.write_snapshot(durable - 20, b"state")
+                .expect("the disk is well");
+            log.trim(durable / 2).expect("the disk is well");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(log.reader().first_position() > 1);
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Model, flush, open, small, work};
+use common::{Model, append, flush, open, small, work};
 use countersign_journal::sim::{Random, SimFiles};
 use countersign_journal::{
     Batch, Damage, Files, Options, Position, ReadError, Reason, Report, verify,
@@ -382,4 +382,102 @@ fn last_segment(files: &SimFiles) -> (String, u64) {
         .into_iter()
         .rfind(|(_, bytes)| *bytes > 4096);
     found.expect("the store has records")
+}
+
+#[test]
+fn many_flipped_bits_are_neither_served_nor_silent() {
+    let (clean, model) = closed_store(31, 40);
+    let last = model.last_acknowledged();
+    let mut lost = 0;
+    for seed in 0..300 {
+        let files = clean.fork(seed);
+        let mut random = Random::new(seed);
+        for _ in 0..1 + random.below(20) {
+            let segments = segments(&files);
+            let (name, bytes) = &segments[random.below(segments.len() as u64) as usize];
+            files.flip_bit(name, random.below(*bytes), random.below(8) as u8);
+        }
+        let report = verify(&files).expect("flipped bits do not stop a verify");
+        let (served, damaged, next) = served(&files);
+        assert!(next > last, "seed {seed}: no position is used twice");
+        for (position, payload) in &model.acknowledged {
+            match served.get(position) {
+                Some(Some(read)) => assert!(read == payload, "seed {seed}: record {position}"),
+                Some(None) | None => {
+                    let reported = lists(&damaged, *position) && lists(&report.damaged, *position);
+                    let trimmed = *position < served.first_key_value().map_or(1, |first| *first.0);
+                    assert!(reported || trimmed, "seed {seed}: record {position}");
+                    lost += u32::from(reported);
+                }
+            }
+        }
+    }
+    println!("{lost} records lost and reported");
+    assert!(lost > 300);
+}
+
+#[test]
+fn a_bit_flipped_after_a_crash_costs_no_record_that_a_later_flush_covers() {
+    for seed in 0..300 {
+        let files = SimFiles::new(seed);
+        let (mut log, _) = open(&files, &small());
+        let (mut model, mut random) = (Model::new(), Random::new(seed));
+        assert!(work(&mut log, &mut model, &mut random, 6) && flush(&mut log, &mut model));
+        let covered = model.last_acknowledged();
+        assert!(append(&mut log, &mut model, &mut random) && flush(&mut log, &mut model));
+        drop(log);
+        files.kill();
+        let segments = segments(&files);
+        let (name, _) = &segments[random.below(segments.len() as u64) as usize];
+        let used = files
+            .bytes(name)
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .unwrap_or(0) as u64
+            + 1;
+        files.flip_bit(name, random.below(used), random.below(8) as u8);
+        let (served, damaged, next) = served(&files);
+        assert!(next > covered, "seed {seed}");
+        for (position, payload) in model.acknowledged.range(..=covered) {
+            match served.get(position) {
+                Some(Some(read)) => assert!(read == payload, "seed {seed}: record {position}"),
+                Some(None) => assert!(lists(&damaged, *position), "seed {seed}: {position}"),
+                None => assert!(*position < model.trimmed_below, "seed {seed}: {position}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_landed_in_the_place_of_another_is_not_served_there() {
+    let files = SimFiles::new(32);
+    let (mut log, _) = open(
+        &files,
+        &Options {
+            segment_bytes: 1 << 20,
+            ..small()
+        },
+    );
+    for first in 1..=5 {
+        log.append(&Batch::from_payloads(first, [format!("record {first}")]))
+            .expect("room");
+        log.flush().expect("the disk is well");
+    }
+    let name = log.segments()[0].name.clone();
+    log.close().expect("the store closes");
+    let batch = 64 + 16 + 8 + 48;
+    let place = |index: usize| 4096 + index * batch..4096 + (index + 1) * batch;
+    for (from, to) in [(0, 3), (3, 1), (4, 0), (1, 4), (2, 3)] {
+        let files = files.fork(from as u64);
+        files.edit(&name, |data| data.copy_within(place(from), place(to).start));
+        let (served, damaged, next) = served(&files);
+        assert!(next >= 6);
+        for position in 1..=5 {
+            match &served[&position] {
+                Some(read) => assert_eq!(*read, format!("record {position}").as_bytes()),
+                None => assert!(lists(&damaged, position), "{from} to {to}: {position}"),
+            }
+        }
+        assert!(lists(&damaged, to as u64 + 1), "{from} to {to}");
+    }
 }

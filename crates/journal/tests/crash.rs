@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Model, flush, open, small, try_open, work};
+use common::{Model, append, flush, open, small, try_open, work};
 use countersign_journal::sim::{FaultCounts, Loss, Random, SimFiles};
 use countersign_journal::verify;
 
@@ -64,7 +64,7 @@ fn crash_everywhere(seed: u64, stale: bool, total: &mut FaultCounts) -> u64 {
 #[test]
 fn flushed_records_survive_a_crash_at_every_operation() {
     let (mut total, mut points) = (FaultCounts::default(), 0);
-    for seed in 0..40 {
+    for seed in 0..24 {
         println!("seed {seed}");
         points += crash_everywhere(seed, seed % 4 == 3, &mut total);
     }
@@ -131,5 +131,39 @@ fn opening_twice_gives_the_same_store() {
             (second.snapshot, second.torn_tail_bytes),
             (first.snapshot, 0)
         );
+    }
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_trim_leaves_no_hole() {
+    for seed in 400..440 {
+        let clean = SimFiles::new(seed);
+        let (mut log, _) = open(&clean, &small());
+        let (mut model, mut random) = (Model::new(), Random::new(seed));
+        for _ in 0..60 {
+            assert!(append(&mut log, &mut model, &mut random) && flush(&mut log, &mut model));
+        }
+        let last = log.durable_position();
+        for position in [last - 10, last] {
+            log.write_snapshot(position, b"state")
+                .expect("the disk is well");
+            model.snapshots.push((position, b"state".to_vec()));
+        }
+        log.close().expect("the store closes");
+        model.trimmed_below = last - 9;
+        for point in 0.. {
+            let files = clean.fork(seed * 100 + point);
+            let (mut log, _) = open(&files, &small());
+            files.stop_after(point);
+            let trimmed = log.trim(last);
+            drop(log);
+            files.crash();
+            let (log, recovered) = open(&files, &small());
+            model.clone().check(&log, &recovered);
+            if let Ok(removed) = trimmed {
+                assert!(removed > 2);
+                break;
+            }
+        }
     }
 }

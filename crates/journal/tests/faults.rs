@@ -133,11 +133,14 @@ fn what_a_refused_batch_left_behind_is_never_seen() {
         let (mut log, _) = open(&files, &small());
         let (mut model, mut random) = (Model::new(), Random::new(seed));
         for _ in 0..12 {
-            let kind = if random.below(4) == 0 {
-                Kind::Allocate
-            } else {
-                Kind::Write
-            };
+            let kinds = [
+                Kind::Write,
+                Kind::Write,
+                Kind::Write,
+                Kind::Allocate,
+                Kind::Name,
+            ];
+            let kind = kinds[random.below(5) as usize];
             files.fail_nth(kind, 1 + random.below(4), Fault::Full);
             if !work(&mut log, &mut model, &mut random, 3) {
                 break; // a full disk while writing a snapshot ends the script, not the store
@@ -248,4 +251,29 @@ fn an_open_that_cannot_read_changes_nothing() {
     }
     let (log, recovered) = open(&files, &small());
     model.check(&log, &recovered);
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_at_a_roll_ends_the_log() {
+    let files = SimFiles::new(9);
+    let (mut log, _) = open(&files, &small());
+    // Even "disk full": the new segment's name may be durable, the old one is closed by it.
+    files.fail_nth(Kind::SyncDir, 1, Fault::Full);
+    let failed = loop {
+        match log.append(&batch(&log, 400)) {
+            Ok(()) => log.flush().expect("the disk is well"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, AppendError::Failed(_)), "{failed}");
+    let acknowledged = log.durable_position();
+    drop(log);
+    files.crash();
+    let (mut log, recovered) = open(&files, &small());
+    assert_eq!(
+        (recovered.next, recovered.damaged),
+        (acknowledged + 1, vec![])
+    );
+    log.append(&batch(&log, 9)).expect("there is room");
+    log.flush().expect("the disk is well");
 }

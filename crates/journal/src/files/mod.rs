@@ -111,7 +111,7 @@ pub trait File: Send + Sync + 'static {
     /// # Errors
     ///
     /// When the system does not tell.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Extends a file to `len`, reading as zeros, and reserves the blocks where it can.
     ///

@@ -149,7 +149,7 @@ impl File for fs::File {
         fs::File::sync_data(self)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::random::Random;
+use super::settle::{Fate, Settle, apply, apply_name};
 use super::{Fault, FaultCounts, FaultRates, Kind, Loss};
 
 /// The smallest piece of a write that lands whole.
-const BLOCK_BYTES: usize = 512;
+pub(super) const BLOCK_BYTES: usize = 512;
 /// EIO; the kind is not stable in the standard library, the number is.
 const EIO: i32 = 5;
 const ENOENT: i32 = 2;
@@ -22,20 +23,20 @@ pub(super) enum Operation {
 }
 
 #[derive(Debug, Clone)]
-enum NameChange {
+pub(super) enum NameChange {
     Link(String, u64),
     Unlink(String),
     Rename(String, String),
 }
 
 #[derive(Debug, Clone, Default)]
-struct Inode {
+pub(super) struct Inode {
     /// What readers see.
-    current: Vec<u8>,
+    pub(super) current: Vec<u8>,
     /// What survives a power cut for certain.
-    durable: Vec<u8>,
+    pub(super) durable: Vec<u8>,
     /// Changes from one to the other, in order.
-    pending: Vec<Operation>,
+    pub(super) pending: Vec<Operation>,
     handles: u64,
 }
 
@@ -545,123 +546,4 @@ impl Disk {
 
 fn stopped() -> io::Error {
     io::Error::other("the simulated machine has stopped")
-}
-
-fn apply(bytes: &mut Vec<u8>, operation: &Operation) {
-    match operation {
-        Operation::Write {
-            offset,
-            bytes: written,
-        } => write(bytes, *offset, written, &[]),
-        Operation::Allocate { len } if bytes.len() as u64 >= *len => {}
-        Operation::Allocate { len } | Operation::SetLen { len } => resize(bytes, *len),
-    }
-}
-
-fn resize(bytes: &mut Vec<u8>, len: u64) {
-    bytes.resize(
-        usize::try_from(len).expect("a simulated file fits the memory"),
-        0,
-    );
-}
-
-/// Writes at `offset`; a gap before it is filled from `stale`, else with zeros.
-fn write(bytes: &mut Vec<u8>, offset: u64, written: &[u8], stale: &[u8]) {
-    let start = usize::try_from(offset).expect("a simulated file fits the memory");
-    while bytes.len() < start {
-        bytes.push(stale.get(bytes.len()).copied().unwrap_or(0));
-    }
-    let overlap = written.len().min(bytes.len() - start);
-    bytes[start..start + overlap].copy_from_slice(&written[..overlap]);
-    bytes.extend_from_slice(&written[overlap..]);
-}
-
-fn apply_name(names: &mut BTreeMap<String, u64>, change: &NameChange) {
-    match change {
-        NameChange::Link(name, number) => {
-            names.insert(name.clone(), *number);
-        }
-        NameChange::Unlink(name) => {
-            names.remove(name);
-        }
-        NameChange::Rename(from, to) => {
-            if let Some(number) = names.remove(from) {
-                names.insert(to.clone(), number);
-            }
-        }
-    }
-}
-
-/// How kind one crash is to what was not flushed.
-#[derive(Debug, Clone, Copy)]
-struct Fate {
-    land_per_million: u32,
-    in_order: bool,
-}
-
-impl Fate {
-    fn draw(random: &mut Random, loss: Loss) -> Self {
-        let land_per_million = match loss {
-            Loss::Everything => 0,
-            Loss::Nothing => 1_000_000,
-            Loss::Random => [0, 50_000, 500_000, 950_000, 1_000_000][random.below(5) as usize],
-        };
-        Self {
-            land_per_million,
-            in_order: random.below(2) == 0,
-        }
-    }
-
-    fn lands(self, random: &mut Random) -> bool {
-        random.chance(self.land_per_million)
-    }
-}
-
-/// Decides, block by block, what of the unflushed writes is on the disk after all.
-struct Settle<'a> {
-    random: &'a mut Random,
-    counts: &'a mut FaultCounts,
-    stale: &'a [u8],
-}
-
-impl Settle<'_> {
-    fn inode(&mut self, inode: &mut Inode, fate: Fate) {
-        let mut some_lost = false;
-        for operation in std::mem::take(&mut inode.pending) {
-            match operation {
-                Operation::Write { offset, bytes } => {
-                    let landed = self.write(&mut inode.durable, offset, &bytes, fate);
-                    self.counts.writes_reordered += u64::from(landed && some_lost);
-                    some_lost |= !landed;
-                }
-                other => {
-                    if fate.lands(self.random) {
-                        apply(&mut inode.durable, &other);
-                    }
-                }
-            }
-        }
-        inode.current.clone_from(&inode.durable);
-    }
-
-    /// Lands some blocks of a write; false when none did.
-    fn write(&mut self, durable: &mut Vec<u8>, offset: u64, bytes: &[u8], fate: Fate) -> bool {
-        let (mut start, mut landed, mut lost) = (0, false, false);
-        while start < bytes.len() {
-            let at = offset + start as u64;
-            let into_block = usize::try_from(at % BLOCK_BYTES as u64).expect("below a block");
-            let end = (start + BLOCK_BYTES - into_block).min(bytes.len());
-            let torn_off = fate.in_order && lost;
-            if !torn_off && fate.lands(self.random) {
-                write(durable, at, &bytes[start..end], self.stale);
-                landed = true;
-            } else {
-                lost = true;
-            }
-            start = end;
-        }
-        self.counts.writes_torn += u64::from(landed && lost);
-        self.counts.writes_lost += u64::from(!landed && lost);
-        landed
-    }
 }

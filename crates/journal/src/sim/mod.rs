@@ -7,6 +7,7 @@
 
 mod disk;
 mod random;
+mod settle;
 
 use std::fmt;
 use std::io;
@@ -354,7 +355,7 @@ impl File for SimFile {
         self.disk().sync(self.inode, self.life)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.disk().len(self.inode, self.life)
     }
 
