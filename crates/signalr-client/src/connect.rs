@@ -46,6 +46,8 @@ impl Connector {
             .connect_timeout(options.connect_timeout)
             // Negotiation goes the way the transport goes, or what it finds out is worth nothing.
             .no_proxy()
+            // The next negotiation is hours away, or the server is gone: an idle socket only costs both sides.
+            .pool_max_idle_per_host(0)
             .user_agent(USER_AGENT)
             .build()
             .map_err(|error| Error::Options {
