@@ -33,14 +33,16 @@ pub struct Options {
     pub outbox_bytes_max: usize,
     /// Largest hub message sent, in bytes. Default: 16 MiB.
     pub message_bytes_max: usize,
-    /// How many bytes of whole messages are put into one WebSocket frame. Default: 64 KiB: beyond
-    /// it a frame saves no system calls and only delays the first message in it.
+    /// How many bytes of whole messages are put into one WebSocket frame. Default: 16 KiB, which
+    /// is some fifty messages to a system call. Each connection keeps a buffer of the largest
+    /// frame it sent, so with more, connections that were busy once would hold much memory.
     pub send_frame_bytes: usize,
     /// How many calls of one connection run at once. Default: 1, so that calls take effect in the
     /// order in which they were sent. With more, they start in that order. Zero is taken for one.
     pub parallel_invocations: usize,
     /// How many calls of one connection wait for their turn before nothing more is read from it.
-    /// Default: 64.
+    /// Default: 64. While nothing is read, a call that asks its own client waits in vain until its
+    /// time is up, because the answer stands behind the calls that wait.
     pub waiting_invocations_max: usize,
     /// Whether texts of internal errors reach the client. Default: false, because they may tell
     /// secrets.
@@ -72,7 +74,7 @@ impl Default for Options {
             outbox_messages_max: 8192,
             outbox_bytes_max: 1024 * 1024,
             message_bytes_max: 16 * 1024 * 1024,
-            send_frame_bytes: 64 * 1024,
+            send_frame_bytes: 16 * 1024,
             parallel_invocations: 1,
             waiting_invocations_max: 64,
             detailed_errors: false,

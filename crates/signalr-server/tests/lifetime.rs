@@ -221,3 +221,18 @@ async fn whoever_shakes_hands_while_the_hub_drains_is_sent_away_too() {
     );
     patiently(drained).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_clients_close_frame_is_answered_even_if_messages_wait_for_it() {
+    let mut server = Server::start().await;
+    let mut client = Client::connect(&server).await;
+    let connection = server.handle.connections().remove(0);
+    client.close().await;
+    // Some are sent before the Close frame is seen, some may wait when it is.
+    while connection.push("tick", &"x".repeat(1_000)).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let (_, end) = client.end().await;
+    assert_eq!(end, End::Closed(None));
+    assert_eq!(server.disconnected().await, Disconnect::ByClient);
+}

@@ -20,8 +20,8 @@ use crate::{Hub, Identity, Options};
 /// echoes at half the rate.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// Room for the header of one frame, which is written behind nothing else.
-const FRAME_HEADER_BYTES_MAX: usize = 16;
+/// Room for a Close message and for the headers of the frames around it.
+const FAREWELL_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn get<H: Hub>(
     State(shared): State<Arc<Shared<H>>>,
@@ -139,11 +139,15 @@ fn limited(upgrade: WebSocketUpgrade, options: &Options) -> WebSocketUpgrade {
     let received_max = options
         .receive_frame_bytes_max
         .max(options.receive_bytes_max);
-    let sent_max = options.message_bytes_max.max(options.send_frame_bytes) + FRAME_HEADER_BYTES_MAX;
+    // The largest frame is the last: all that waited, and the goodbye behind it.
+    let waiting_max = options
+        .outbox_bytes_max
+        .saturating_add(options.message_bytes_max);
+    let sent_max = waiting_max.saturating_add(FAREWELL_BYTES_MAX);
     upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
-        .max_write_buffer_size(sent_max.max(2 * BUFFER_BYTES))
+        .max_write_buffer_size(sent_max)
         .max_message_size(received_max)
         .max_frame_size(received_max)
 }

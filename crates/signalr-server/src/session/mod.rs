@@ -10,17 +10,19 @@ mod ending;
 mod handshake;
 mod serve;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
 use futures_util::FutureExt as _;
+use futures_util::future::join3;
 use signalr_protocol::RecordSplitter;
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::auth::Identity;
 use crate::connection::OpeningRequest;
 use crate::outbox::Outbox;
-use crate::registry::Attachment;
+use crate::registry::{Attachment, Presence};
 use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Caller, ConnectionHandle, Hub};
@@ -39,7 +41,9 @@ pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Opening, socket
     let mut splitter = RecordSplitter::new(Some(options.receive_bytes_max));
     let shaken = match handshake::shake(&mut wire, &mut splitter, options).await {
         Ok(shaken) => shaken,
-        Err(refusal) => return ending::refuse(wire, &opening.attachment, refusal, options).await,
+        Err(refusal) => {
+            return Box::pin(ending::refuse(wire, &opening.attachment, refusal, options)).await;
+        }
     };
     let Opening {
         attachment,
@@ -62,16 +66,27 @@ pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Opening, socket
     let reason = session.serve(shaken.rest).await;
     debug!(connection = caller.id(), ?reason, "disconnecting");
     attachment.forget_token();
+    // Boxed, so that a connection has no room for its end before it ends.
+    Box::pin(part(&shared, &caller, session, reason, presence)).await;
+}
+
+/// Says goodbye while calls under way go on and the hub is told.
+async fn part<H: Hub>(
+    shared: &Shared<H>,
+    caller: &Caller<H>,
+    session: serve::Session<'_, H>,
+    reason: ending::Reason,
+    presence: Presence,
+) {
     let (farewell, calls) = session.end(&reason, presence);
-    let told =
-        std::panic::AssertUnwindSafe(shared.hub.on_disconnected(&caller, reason.disconnect()));
+    let told = AssertUnwindSafe(shared.hub.on_disconnected(caller, reason.disconnect()));
     let told = async {
         if told.catch_unwind().await.is_err() {
-            tracing::error!(
+            error!(
                 connection = caller.id(),
                 "the hub's disconnected event panicked"
             );
         }
     };
-    futures_util::future::join3(farewell, calls.finish(), told).await;
+    join3(farewell, calls.finish(), told).await;
 }

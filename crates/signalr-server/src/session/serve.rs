@@ -182,14 +182,17 @@ impl<'a, H: Hub> Session<'a, H> {
     }
 
     /// Leaves the hub, and gives what remains to be done: the goodbye and the calls under way.
+    /// A client that takes no message takes nothing that was queued either.
     pub(super) fn end(
         self,
         reason: &Reason,
         presence: Presence,
     ) -> (impl Future<Output = ()> + Send, Calls<'a, H>) {
-        let mut last = self.batch.rest().to_vec();
-        last.extend_from_slice(&presence.leave());
+        let unsent = presence.leave();
+        let mut last = Vec::new();
         if let Some(close) = reason.message(self.options.detailed_errors) {
+            last.extend_from_slice(self.batch.rest());
+            last.extend_from_slice(&unsent);
             let codec = self.caller.codec();
             codec.close(&mut last, close.error.as_deref(), close.allow_reconnect);
         }
