@@ -1,0 +1,230 @@
+//! The one argument of a push, read only as far as needed.
+//!
+//! Promise: the envelope is kept byte for byte; reading it changes nothing, so the document that
+//! leaves a sink has the hash it had at the sender. Unknown fields are ignored, because a newer hub
+//! may add some.
+
+use bytes::Bytes;
+use countersign_rules::site::Arrival;
+use countersign_rules::{LaneName, MessageId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// A text that borrows from the envelope where it can.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// What the inbox has to know.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(deserialize_with = "number")]
+    seq: u64,
+    #[serde(borrow)]
+    lane: Option<Text<'a>>,
+    #[serde(default = "first")]
+    attempt: u32,
+    #[serde(default = "first")]
+    generation: u32,
+    #[serde(default)]
+    max_attempts: Option<u32>,
+    #[serde(borrow)]
+    ack_url: Option<Text<'a>>,
+}
+
+/// What the work has to know.
+#[derive(Deserialize)]
+pub(crate) struct Content<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) message_type: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) id: Text<'a>,
+    #[serde(deserialize_with = "number")]
+    pub(crate) seq: u64,
+    #[serde(borrow)]
+    pub(crate) lane: Option<Text<'a>>,
+    #[serde(default = "first")]
+    pub(crate) generation: u32,
+    #[serde(borrow)]
+    pub(crate) content_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) correlation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) causation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) traceparent: Option<Text<'a>>,
+    /// `null` is a document too.
+    #[serde(borrow, default, deserialize_with = "some")]
+    pub(crate) data: Option<&'a RawValue>,
+}
+
+fn some<'a, D: serde::Deserializer<'a>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+fn first() -> u32 {
+    1
+}
+
+/// Reads a number that may have come as a string, because JavaScript rounds above 2^53.
+pub(crate) fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<'a> {
+        Number(u64),
+        Text(#[serde(borrow)] Cow<'a, str>),
+    }
+    match Either::deserialize(from)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+/// A push as the inbox takes it.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) arrival: Arrival,
+    pub(crate) ack_url: Option<String>,
+}
+
+/// Why a push cannot be taken in.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotTaken {
+    /// Nothing can be said about it, not even to the centre.
+    #[error("the pushed message has no usable id: {0}")]
+    NoId(String),
+}
+
+/// Reads the envelope of a push.
+///
+/// One that cannot be read but has an id is taken in all the same: working on it then fails for
+/// good, and the centre hears why.
+pub(crate) fn read(envelope: Bytes) -> Result<Pushed, NotTaken> {
+    match read_head(&envelope) {
+        Ok((arrival, ack_url)) => Ok(Pushed {
+            arrival: Arrival {
+                envelope,
+                ..arrival
+            },
+            ack_url,
+        }),
+        Err(why) => match salvage(&envelope) {
+            Some(arrival) => Ok(Pushed {
+                arrival: Arrival {
+                    envelope,
+                    ..arrival
+                },
+                ack_url: None,
+            }),
+            None => Err(NotTaken::NoId(why)),
+        },
+    }
+}
+
+fn read_head(envelope: &[u8]) -> Result<(Arrival, Option<String>), String> {
+    let head: Head<'_> = serde_json::from_slice(envelope).map_err(|error| error.to_string())?;
+    let arrival = Arrival {
+        id: head.id.0.parse().map_err(|error| format!("id: {error}"))?,
+        generation: head.generation,
+        seq: head.seq,
+        attempt: head.attempt,
+        lane: lane(head.lane.as_ref())?,
+        attempts_max: head.max_attempts,
+        envelope: Bytes::new(),
+    };
+    Ok((arrival, head.ack_url.map(|url| url.0.into_owned())))
+}
+
+fn lane(text: Option<&Text<'_>>) -> Result<LaneName, String> {
+    match text {
+        None => Ok(LaneName::default_lane()),
+        Some(text) => LaneName::parse(&text.0).map_err(|error| format!("lane: {error}")),
+    }
+}
+
+/// What can be made of an envelope that breaks the rules.
+fn salvage(envelope: &[u8]) -> Option<Arrival> {
+    let value: serde_json::Value = serde_json::from_slice(envelope).ok()?;
+    let id: MessageId = value.get("id")?.as_str()?.parse().ok()?;
+    let small = |name: &str| value.get(name)?.as_u64()?.try_into().ok();
+    let lane = value
+        .get("lane")
+        .and_then(|lane| LaneName::parse(lane.as_str()?).ok());
+    Some(Arrival {
+        id,
+        generation: small("generation").unwrap_or(1),
+        seq: value
+            .get("seq")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0),
+        attempt: small("attempt").unwrap_or(1),
+        lane: lane.unwrap_or_else(LaneName::default_lane),
+        attempts_max: None,
+        envelope: Bytes::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01935d3c-7a2e-7c4b-9f10-5b0e8c1d2a3f";
+
+    fn read_text(text: &str) -> Result<Pushed, NotTaken> {
+        read(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn an_envelope_is_read_and_kept_byte_for_byte() {
+        let text = format!(
+            r#"{{ "id":"{ID}","type":"document.insert","to":{{"agent":"lyon"}},"seq":7, "lane":"invoices","attempt":2,
+            "generation":3,"max_attempts":4,"ack_url":"http://127.0.0.1:7421/acks/v1/acks","new_field":[1],"data":{{"a" : 1.0}}}}"#
+        );
+        let pushed = read_text(&text).unwrap();
+        assert_eq!(pushed.arrival.envelope, text.as_bytes());
+        assert_eq!(pushed.arrival.id.to_string(), ID);
+        assert_eq!((pushed.arrival.seq, pushed.arrival.attempt), (7, 2));
+        assert_eq!(
+            (pushed.arrival.generation, pushed.arrival.attempts_max),
+            (3, Some(4))
+        );
+        assert_eq!(pushed.arrival.lane.as_str(), "invoices");
+        assert_eq!(
+            pushed.ack_url.as_deref(),
+            Some("http://127.0.0.1:7421/acks/v1/acks")
+        );
+    }
+
+    #[test]
+    fn a_number_beyond_what_javascript_holds_may_come_as_a_string() {
+        let text = format!(r#"{{"id":"{ID}","type":"a","seq":"18446744073709551615"}}"#);
+        let arrival = read_text(&text).unwrap().arrival;
+        assert_eq!(arrival.seq, u64::MAX);
+        assert_eq!(arrival.lane, LaneName::default_lane());
+    }
+
+    #[test]
+    fn an_envelope_that_breaks_the_rules_is_taken_in_when_it_has_an_id() {
+        let text = format!(r#"{{"id":"{ID}","seq":-4,"generation":2,"lane":""}}"#);
+        let arrival = read_text(&text).unwrap().arrival;
+        assert_eq!(
+            (arrival.id.to_string().as_str(), arrival.generation),
+            (ID, 2)
+        );
+    }
+
+    #[test]
+    fn an_envelope_without_an_id_is_not_taken_in() {
+        assert!(matches!(
+            read_text(r#"{"type":"a","seq":1}"#),
+            Err(NotTaken::NoId(_))
+        ));
+        assert!(matches!(
+            read_text(r#"{"id":"7","seq":1}"#),
+            Err(NotTaken::NoId(_))
+        ));
+    }
+}

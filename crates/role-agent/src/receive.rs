@@ -1,0 +1,173 @@
+//! The intake: pushes into the inbox, in order, many in one flush.
+//!
+//! Promise: what is answered `stored` is on disk (I8), and messages enter the inbox in the order in
+//! which they were pushed (I6). One group of pushes is on its way to the disk at a time; the next
+//! one gathers meanwhile, so that under load a flush covers hundreds of messages.
+//!
+//! When the disk is short or the inbox is full, nothing more is read from the connection: what the
+//! hub has pushed waits in the network, and the hub's window closes by itself.
+
+use crate::address::AckAddress;
+use crate::envelope::{self, Pushed};
+use crate::status::Board;
+use bytes::Bytes;
+use countersign_driver::{AskError, Handle};
+use countersign_rules::site::{Arrival, Input, Reply, Site};
+use futures_util::FutureExt;
+use signalr_client::{Incoming, Invocation};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::unconstrained;
+use tokio::time::sleep;
+
+/// Takes pushes in.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) handle: Handle<Site>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) address: Arc<AckAddress>,
+    pub(crate) owing: Arc<Notify>,
+    /// Unfinished messages above which nothing more is taken in.
+    pub(crate) inbox_max: u64,
+    /// At most so many are unfinished.
+    pub(crate) waiting_max: u64,
+}
+
+impl Intake {
+    /// Takes in what comes until the connection has ended.
+    ///
+    /// # Errors
+    /// The store has stopped.
+    pub(crate) async fn run(&mut self, incoming: &mut Incoming) -> Result<(), AskError> {
+        loop {
+            self.wait_for_room().await?;
+            let Some(first) = incoming.next().await else {
+                return Ok(());
+            };
+            self.board.pushed();
+            let mut group = Vec::new();
+            self.gather(&first, &mut group);
+            while group.len() < GROUP_MAX
+                && let Some(Some(next)) = unconstrained(incoming.next()).now_or_never()
+            {
+                self.gather(&next, &mut group);
+            }
+            self.take_in(group).await?;
+        }
+    }
+
+    fn gather(&self, invocation: &Invocation, group: &mut Vec<Arrival>) {
+        let argument = only_argument(invocation.arguments().as_bytes());
+        match envelope::read(Bytes::copy_from_slice(argument)) {
+            Ok(Pushed { arrival, ack_url }) => {
+                if ack_url.is_some_and(|url| self.address.learn(&url)) {
+                    self.owing.notify_one();
+                }
+                group.push(arrival);
+            }
+            Err(error) => {
+                let (target, bytes) = (invocation.target(), argument.len());
+                tracing::error!(target, bytes, %error, "a push was not taken in");
+            }
+        }
+    }
+
+    /// Puts a group into the inbox; waits for the flush, and for space if there is none.
+    async fn take_in(&mut self, mut group: Vec<Arrival>) -> Result<(), AskError> {
+        self.waiting_max += group.len() as u64;
+        loop {
+            group = ask_all(&self.handle, group).await?;
+            if group.is_empty() {
+                self.board.disk_full(false);
+                return Ok(());
+            }
+            self.board.disk_full(true);
+            tracing::warn!(
+                messages = group.len(),
+                "the disk is full: nothing more is taken in"
+            );
+            sleep(DISK_FULL_PAUSE).await;
+        }
+    }
+
+    /// Waits until the inbox is not full.
+    async fn wait_for_room(&mut self) -> Result<(), AskError> {
+        let mut is_held = false;
+        while self.waiting_max > self.inbox_max {
+            if let Reply::Counted(counters) = self.handle.ask(Input::Count).await? {
+                self.waiting_max = counters.waiting;
+            }
+            if self.waiting_max > self.inbox_max {
+                is_held = true;
+                self.board.inbox_full(true);
+                sleep(INBOX_FULL_PAUSE).await;
+            }
+        }
+        if is_held {
+            self.board.inbox_full(false);
+        }
+        Ok(())
+    }
+}
+
+/// Brings all arrivals in order, waits for their flush, and gives back those that found no space.
+async fn ask_all(handle: &Handle<Site>, group: Vec<Arrival>) -> Result<Vec<Arrival>, AskError> {
+    let ask = |arrival: &Arrival| Box::pin(handle.ask(Input::Arrived(arrival.clone())));
+    let mut asked = Vec::with_capacity(group.len());
+    for arrival in group {
+        let mut reply = ask(&arrival);
+        // The first look puts it into the queue, before the next one; waiting comes later. The
+        // task's budget must not come between, or the order would be lost.
+        let early = poll_fn(|context| {
+            let looked = Pin::new(&mut unconstrained(reply.as_mut())).poll(context);
+            Poll::Ready(match looked {
+                Poll::Ready(reply) => Some(reply),
+                Poll::Pending => None,
+            })
+        });
+        let early = early.await;
+        asked.push((arrival, reply, early));
+    }
+    let mut without_space = Vec::new();
+    for (arrival, reply, early) in asked {
+        let reply = match early {
+            Some(reply) => reply,
+            None => reply.await,
+        };
+        match reply {
+            Ok(_) => {}
+            Err(AskError::NoSpace) => without_space.push(arrival),
+            Err(stopped) => return Err(stopped),
+        }
+    }
+    Ok(without_space)
+}
+
+/// What stands between the brackets of the arguments.
+fn only_argument(arguments: &[u8]) -> &[u8] {
+    let inside = arguments.trim_ascii().strip_prefix(b"[");
+    inside
+        .and_then(|rest| rest.strip_suffix(b"]"))
+        .unwrap_or(arguments)
+        .trim_ascii()
+}
+
+/// Messages in one group: about what one flush carries at full load.
+const GROUP_MAX: usize = 512;
+const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
+const INBOX_FULL_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_argument_is_what_stands_between_the_brackets() {
+        assert_eq!(only_argument(b" [ {\"a\":[1]} ] "), b"{\"a\":[1]}");
+        assert_eq!(only_argument(b"[]"), b"");
+    }
+}

@@ -1,0 +1,240 @@
+//! The workers: take what the rules say is due, hand it to the sink, bring back how it ended.
+//!
+//! Promise: an attempt that was begun ends in a result, whatever the sink does: a panic is a failed
+//! attempt, and what a stop cuts short is counted when the agent starts again (I23).
+//!
+//! Left out on purpose: what may run beside what, and when to try again. The rules decide that.
+
+use crate::status::Board;
+use crate::{Delivery, Sink};
+use bytes::Bytes;
+use countersign_driver::journal::ReadError;
+use countersign_driver::{Bodies, Handle, Outlet};
+use countersign_rules::ack::Outcome;
+use countersign_rules::record::RecordError;
+use countersign_rules::site::{Effect, Input, Record, Site, Work, WorkResult, decode_record};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Where the effects of the site go.
+pub(crate) struct SiteOutlet {
+    /// Bounded by the rules: no more attempts are under way than there are workers.
+    pub(crate) due: mpsc::UnboundedSender<Due>,
+    pub(crate) owing: Arc<Notify>,
+}
+
+/// An attempt that may begin.
+#[derive(Debug)]
+pub(crate) struct Due {
+    work: Work,
+    /// The record it stands in.
+    inboxed: Option<Bytes>,
+}
+
+impl Outlet<Site> for SiteOutlet {
+    fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
+        match effect {
+            Effect::Work(work) => {
+                // A fresh message is still in memory. For one that cannot be read, the attempt finds
+                // out why, away from the loop.
+                let inboxed = bodies.read(work.inboxed).ok();
+                // When the workers are gone the agent is stopping, and the attempt is found cut
+                // short at the next start.
+                let _ = self.due.send(Due { work, inboxed });
+                None
+            }
+            Effect::Owing => {
+                self.owing.notify_one();
+                None
+            }
+            Effect::CopyForward {
+                id,
+                generation,
+                inboxed,
+            } => match bodies.read(inboxed) {
+                Ok(inboxed) => Some(Input::Carry {
+                    id,
+                    generation,
+                    inboxed,
+                }),
+                Err(error) => {
+                    tracing::error!(message = %id, %error, "a waiting message could not be read back");
+                    None
+                }
+            },
+            other => {
+                tracing::error!(
+                    ?other,
+                    "an effect that this agent does not know was not carried out"
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Runs attempts until it is told to stop, then gives those under way the time `grace` to end.
+pub(crate) async fn run(
+    mut due: mpsc::UnboundedReceiver<Due>,
+    workshop: Workshop,
+    mut stop: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let mut under_way = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(due) = due.recv() => {
+                let workshop = workshop.clone();
+                under_way.spawn(async move { workshop.attempt(due).await });
+            }
+            Some(_) = under_way.join_next() => {}
+            else => break,
+        }
+    }
+    let all_ended = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, all_ended).await.is_err() {
+        tracing::warn!(
+            attempts = under_way.len(),
+            "attempts are cut short because the agent stops"
+        );
+    }
+}
+
+/// What every attempt needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Workshop {
+    pub(crate) handle: Handle<Site>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Workshop {
+    async fn attempt(&self, Due { work, inboxed }: Due) {
+        let Work {
+            id,
+            generation,
+            attempt,
+            ..
+        } = work;
+        let begun = Instant::now();
+        let result = match self.delivery(&work, inboxed).await {
+            Ok(delivery) => self.deliver(&delivery).await,
+            Err(result) => result,
+        };
+        self.tell(&work, &result);
+        let duration_ms = whole_millis(begun.elapsed());
+        let worked = Input::Worked {
+            id,
+            generation,
+            attempt,
+            result,
+            duration_ms,
+        };
+        if self.handle.tell(worked).await.is_err() {
+            tracing::debug!(message = %id, "the store stopped before the result was recorded");
+        }
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> WorkResult {
+        let attempt = AssertUnwindSafe(async { self.sink.deliver(delivery).await });
+        attempt
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| WorkResult::Failed {
+                outcome: outcome("panic", words_of(&*panic)),
+                retry_after: None,
+            })
+    }
+
+    async fn delivery(&self, work: &Work, inboxed: Option<Bytes>) -> Result<Delivery, WorkResult> {
+        let record = match inboxed {
+            Some(record) => record,
+            None => self.read_back(work).await?,
+        };
+        let unreadable = |error: RecordError| refuse("inbox-damaged", error.to_string());
+        let envelope = envelope_in(&record).map_err(unreadable)?;
+        Delivery::from_envelope(envelope, work.attempt, work.possibly_repeated)
+            .map_err(|error| refuse(error.code(), error.to_string()))
+    }
+
+    async fn read_back(&self, work: &Work) -> Result<Bytes, WorkResult> {
+        let (handle, position) = (self.handle.clone(), work.inboxed);
+        let read = tokio::task::spawn_blocking(move || handle.read(position)).await;
+        match read {
+            Ok(Ok(record)) => Ok(record),
+            Ok(Err(error @ ReadError::Io { .. })) => {
+                Err(fail("inbox-unreadable", error.to_string()))
+            }
+            Ok(Err(error)) => Err(refuse("inbox-damaged", error.to_string())),
+            Err(error) => Err(fail("inbox-unreadable", error.to_string())),
+        }
+    }
+
+    fn tell(&self, work: &Work, result: &WorkResult) {
+        let (id, attempt) = (work.id, work.attempt);
+        match result {
+            WorkResult::Done(outcome) => {
+                tracing::debug!(message = %id, attempt, code = outcome.code, "done");
+                self.board.work_ended();
+            }
+            WorkResult::Rejected(Outcome { code, detail, .. }) => {
+                tracing::warn!(message = %id, attempt, code, detail, "refused for good");
+                self.board.work_ended();
+            }
+            WorkResult::Failed {
+                outcome: Outcome { code, detail, .. },
+                ..
+            } => {
+                tracing::warn!(message = %id, attempt, code, detail, "the attempt failed");
+                self.board.work_failed(&format!("{code}: {detail}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The envelope in an inbox record, or in the one that was copied forward.
+fn envelope_in(record: &Bytes) -> Result<Bytes, RecordError> {
+    match decode_record(record)? {
+        Record::Inboxed { envelope, .. } => Ok(record.slice_ref(envelope)),
+        Record::Carried { inboxed, .. } => envelope_in(&record.slice_ref(inboxed)),
+        _ => Err(RecordError::Inconsistent(
+            "it is not a message of the inbox",
+        )),
+    }
+}
+
+fn refuse(code: &str, detail: String) -> WorkResult {
+    WorkResult::Rejected(outcome(code, detail))
+}
+
+fn fail(code: &str, detail: String) -> WorkResult {
+    WorkResult::Failed {
+        outcome: outcome(code, detail),
+        retry_after: None,
+    }
+}
+
+fn outcome(code: &str, detail: String) -> Outcome {
+    Outcome {
+        code: code.to_owned(),
+        detail,
+        data: Vec::new(),
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| String::from("the sink panicked"))
+}
+
+fn whole_millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
