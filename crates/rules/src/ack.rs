@@ -362,6 +362,33 @@ mod tests {
     }
 
     #[test]
+    fn records_of_version_1_are_written_and_read_as_recorded() {
+        let started = AckRecord::Started {
+            at: Timestamp(1_000_000),
+            epoch: 2,
+        };
+        let given = AckRecord::Given(Ack {
+            at: Timestamp(1_000_000),
+            tenant: TenantName::parse("default").unwrap(),
+            agent: AgentName::parse("lyon").unwrap(),
+            item: post(5).items.remove(0),
+        });
+        let recorded = [
+            (started, "010080897a02"),
+            (
+                given,
+                "010180897a0764656661756c74046c796f6e010101010101010101010101010101010201010a08687474702d343232106e6f207375636820637573746f6d6572000300",
+            ),
+        ];
+        for (record, expected) in recorded {
+            let bytes = crate::record::encode(&record, vec![]);
+            let hex: String = bytes.iter().map(|b| alloc::format!("{b:02x}")).collect();
+            assert_eq!(hex, expected);
+            assert_eq!(decode_record(&bytes), Ok(record));
+        }
+    }
+
+    #[test]
     fn overlong_prose_is_cut_at_a_character_not_refused() {
         let outcome = Outcome {
             detail: "é".repeat(limits::OUTCOME_DETAIL_BYTES_MAX),

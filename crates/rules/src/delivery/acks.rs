@@ -75,8 +75,10 @@ impl Centre {
                     self.keep(ack, Why::OtherGeneration, now, out);
                     return None;
                 }
+                let stale = queue.is_stale_receipt(seq, ack.item.attempt);
                 match end_of(ack.item.stage) {
                     Some(end) => self.settle(ack.item, end, now, out),
+                    None if stale => self.keep(ack, Why::StoreLost, now, out),
                     // Said before: nothing changes, nothing is written.
                     None if received => {}
                     None => self.store(&ack.item, now, out),

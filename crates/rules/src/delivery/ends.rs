@@ -44,7 +44,8 @@ impl Centre {
     pub(super) fn push_overdue(&mut self, now: Timestamp, out: &mut Out<Self>) {
         let mut recipients = BTreeSet::new();
         for _ in 0..PER_DEADLINE_MAX {
-            let Some((recipient, id)) = self.state.first_overdue(now) else {
+            let Some((recipient, id)) = self.state.first_overdue(now, self.policy.ack_wait_max)
+            else {
                 break;
             };
             let previous = self.state.last_record(id);

@@ -301,6 +301,12 @@ pub enum Refusal {
         /// The message it was used for.
         id: MessageId,
     },
+    /// Another message has this id, and no key says that it is the same one.
+    #[error("there is another message with the id {id}")]
+    IdTaken {
+        /// The id.
+        id: MessageId,
+    },
     /// The body is over the limit.
     #[error("the body has {bytes} bytes, at most {bytes_max} are allowed")]
     BodyTooLarge {

@@ -328,6 +328,8 @@ pub enum Why {
     Foreign,
     /// It speaks of a generation that is not the current one.
     OtherGeneration,
+    /// A receipt by a store that the agent has lost since.
+    StoreLost,
 }
 
 impl Why {
@@ -339,6 +341,7 @@ impl Why {
             Why::Late => "late",
             Why::Foreign => "foreign",
             Why::OtherGeneration => "other_generation",
+            Why::StoreLost => "store_lost",
         }
     }
 }

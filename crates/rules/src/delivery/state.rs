@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Everything the centre knows. Derived from records alone.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     epoch: u64,
     recipients: Vec<Recipient>,
@@ -31,7 +31,7 @@ pub struct State {
 }
 
 /// Where to find a message.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Entry {
     Pending(RecipientNo, Seq),
     Finished {
@@ -43,7 +43,7 @@ pub(super) enum Entry {
 }
 
 /// What an idempotency key stands for.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remembered {
     pub(super) id: MessageId,
     pub(super) fingerprint: [u8; 16],
@@ -52,7 +52,7 @@ pub(super) struct Remembered {
 }
 
 /// A finished message, until its retention is over.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Finished {
     at: Timestamp,
     id: MessageId,
@@ -61,7 +61,7 @@ struct Finished {
 }
 
 /// One recipient and its queue.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recipient {
     pub(super) tenant: TenantName,
     pub(super) name: AgentName,
@@ -80,10 +80,13 @@ pub(super) struct Recipient {
     pub(super) in_flight_bytes: u64,
     /// Messages that ended before they arrived, above the agent's cursor.
     pub(super) gaps: BTreeSet<Seq>,
+    /// Messages pushed to a store that the agent has lost since, and the last such push: receipts
+    /// for that push or an earlier one say nothing any more.
+    pub(super) lost_pushes: BTreeMap<Seq, u32>,
 }
 
 /// The current connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Live {
     pub(super) connection: u64,
     pub(super) ready: bool,
@@ -91,7 +94,7 @@ pub(super) struct Live {
 }
 
 /// An unfinished message.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pending {
     pub(super) id: MessageId,
     pub(super) accepted: Position,
@@ -127,8 +130,6 @@ pub struct Counters {
     /// Pushes that SignalR alone would not have made: after a reconnect, a restart, an overdue
     /// receipt (N12).
     pub pushes_again: u64,
-    /// Acknowledgements that said what was known.
-    pub acks_repeated: u64,
     /// Acknowledgements kept as evidence.
     pub acks_kept: u64,
     /// Finished ones forgotten after their retention.
@@ -378,14 +379,7 @@ impl State {
         }
         queue.gaps = queue.gaps.split_off(&(cursor + 1));
         if lost {
-            let received = queue
-                .pending
-                .iter_mut()
-                .filter(|(_, pending)| pending.received);
-            for (&seq, pending) in received {
-                pending.received = false;
-                queue.again.insert(seq, Cause::AgentStoreLost);
-            }
+            queue.agent_store_lost();
         }
         Ok(())
     }
@@ -452,7 +446,9 @@ impl State {
         let queue = &mut self.recipients[recipient as usize];
         let pending = queue.pending.remove(&seq).ok_or(UNKNOWN_MESSAGE)?;
         queue.again.remove(&seq);
-        let arrived = pending.received || end == End::Processed || end == End::Rejected;
+        queue.lost_pushes.remove(&seq);
+        // Only a site that has it can end it in another way.
+        let arrived = pending.received || !matches!(end, End::Expired | End::Cancelled);
         if !arrived && pending.generation == 1 {
             queue.gaps.insert(seq);
             if queue.gaps.len() > limits::GAPS_PER_RECIPIENT_MAX {
@@ -538,6 +534,12 @@ impl State {
             .map(|queue| queue.pending.len() as u64)
             .sum();
         self.counters.conserved() && counted == self.counters.pending
+    }
+
+    /// Whether every unfinished message stands in exactly one of the places that lead on: received,
+    /// in flight, to be pushed again, never pushed. One in none of them would wait for ever (I5).
+    pub fn accounted(&self) -> bool {
+        self.recipients.iter().all(Recipient::accounted)
     }
 
     /// Messages in flight per recipient, with bytes: for the check of windows (I16).
@@ -650,15 +652,22 @@ impl State {
         })?
     }
 
-    /// The message whose receipt is longest overdue.
-    pub(super) fn first_overdue(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
-        let &(due, recipient, seq) = self.ack_waits.first()?;
-        let id = self
-            .queue(recipient)
-            .pending
-            .get(&seq)
-            .map(|pending| pending.id)?;
-        (due <= now).then_some((recipient, id))
+    /// The message whose receipt is longest overdue. One that would be due only after more than
+    /// `wait_max` was pushed before the clock was set back, and is overdue as well (I21).
+    pub(super) fn first_overdue(
+        &self,
+        now: Timestamp,
+        wait_max: Duration,
+    ) -> Option<(RecipientNo, MessageId)> {
+        let first = self.ack_waits.first().filter(|(due, ..)| *due <= now);
+        let too_far = || {
+            self.ack_waits
+                .last()
+                .filter(|(due, ..)| *due > now + wait_max)
+        };
+        let &(_, recipient, seq) = first.or_else(too_far)?;
+        let pending = self.queue(recipient).pending.get(&seq)?;
+        Some((recipient, pending.id))
     }
 
     /// How many finished messages, oldest first, ended at or before `until`.
@@ -731,7 +740,45 @@ impl Recipient {
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             gaps: BTreeSet::new(),
+            lost_pushes: BTreeMap::new(),
         }
+    }
+
+    /// What the agent had is with the agent no longer.
+    fn agent_store_lost(&mut self) {
+        for (&seq, pending) in &mut self.pending {
+            if pending.pushes > 0 {
+                self.lost_pushes.insert(seq, pending.pushes);
+            }
+            if pending.received {
+                pending.received = false;
+                self.again.insert(seq, Cause::AgentStoreLost);
+            }
+        }
+    }
+
+    fn accounted(&self) -> bool {
+        let stands_once = |(seq, pending): (&Seq, &Pending)| {
+            let waits = self.again.contains_key(seq);
+            let fresh = *seq >= self.fresh_from && !pending.received && !waits;
+            let in_flight = self.in_flight.contains_key(seq);
+            [pending.received, waits, fresh, in_flight]
+                .iter()
+                .filter(|is| **is)
+                .count()
+                == 1
+        };
+        let known = |seq: &Seq| self.pending.contains_key(seq);
+        self.pending.iter().all(stands_once)
+            && self.again.keys().all(known)
+            && self.in_flight.keys().all(known)
+    }
+
+    /// Whether a receipt for push number `attempt` speaks of a store that was lost since.
+    pub(super) fn is_stale_receipt(&self, seq: Seq, attempt: u32) -> bool {
+        self.lost_pushes
+            .get(&seq)
+            .is_some_and(|last| attempt <= *last)
     }
 
     /// The next message to push, and why: the lowest that waits.

@@ -89,6 +89,9 @@ impl Centre {
         if bytes > bytes_max {
             return Err(Refusal::BodyTooLarge { bytes, bytes_max });
         }
+        if self.state.entry(message.id).is_some() {
+            return Err(Refusal::IdTaken { id: message.id });
+        }
         if message.expires_at.is_some_and(|at| at <= now) {
             return Err(Refusal::AlreadyExpired);
         }

@@ -275,6 +275,10 @@ impl Site {
             }
             return false;
         }
+        // A deliberate reprocessing may come from below the floor; a first life cannot.
+        if generation == 1 && self.state.is_below_floor(arrival.seq) {
+            return false;
+        }
         let record = Record::Inboxed {
             at: now,
             id,
@@ -294,7 +298,7 @@ impl Site {
     /// Starts as much work as there are workers and lanes free for it.
     fn start_work(&mut self, now: Timestamp, out: &mut Out<Self>) {
         while self.state.running() < self.policy.workers {
-            let Some(next) = self.state.next_work(now) else {
+            let Some(next) = self.state.next_work(now, self.policy.retry.delay_max) else {
                 return;
             };
             if next.attempt > next.attempts_max.unwrap_or(self.policy.retry.attempts_max) {

@@ -7,7 +7,7 @@ use crate::hash::Map;
 use crate::machine::Position;
 use crate::message::{LaneName, MessageId};
 use crate::record::RecordError;
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 type Key = (MessageId, u32);
 
 /// Everything a site knows. Derived from records alone.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     epoch: u64,
     centre_epoch: u64,
@@ -37,7 +37,7 @@ pub struct State {
 }
 
 /// One message.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Item {
     inboxed: Position,
     seq: u64,
@@ -63,7 +63,7 @@ enum Phase {
     Ended(Stage, Position),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Owed {
     id: MessageId,
     generation: u32,
@@ -370,7 +370,13 @@ impl State {
 
 /// Questions the rules ask.
 impl State {
-    /// Whether the message was seen.
+    /// Whether a push of this number can only have strayed: the centre said that it would never
+    /// push it again, and what was known of it may be forgotten.
+    pub(super) fn is_below_floor(&self, seq: u64) -> bool {
+        seq < self.floor
+    }
+
+    /// Whether the message was seen and not forgotten since.
     pub fn knows(&self, id: MessageId, generation: u32) -> bool {
         self.messages.contains_key(&(id, generation))
     }
@@ -410,12 +416,16 @@ impl State {
     }
 
     /// The head of a lane that may run at `now`: what waited for an instant first, then by arrival.
-    pub(super) fn next_work(&self, now: Timestamp) -> Option<NextWork> {
-        let due = self
-            .delayed
-            .first()
-            .filter(|(at, _)| *at <= now)
-            .map(|(_, lane)| lane);
+    ///
+    /// One that would wait longer than `wait_max` got its instant before the clock was set back, and
+    /// waits no longer (I21).
+    pub(super) fn next_work(&self, now: Timestamp, wait_max: Duration) -> Option<NextWork> {
+        let due = self.delayed.first().filter(|(at, _)| *at <= now);
+        let too_far = || {
+            let last = self.delayed.last();
+            last.filter(|(at, _)| *at > now + wait_max)
+        };
+        let due = due.or_else(too_far).map(|(_, lane)| lane);
         let lane = due.or_else(|| self.runnable.first_key_value().map(|(_, lane)| lane))?;
         let &(id, generation) = self.lanes.get(lane)?.front()?;
         let item = self.messages.get(&(id, generation))?;

@@ -1,0 +1,148 @@
+//! What time does.
+
+use super::*;
+
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+fn expiring(number: u8, at: Timestamp) -> Submission {
+    Submission {
+        expires_at: Some(at),
+        ..message(number, "lyon")
+    }
+}
+
+#[test]
+fn a_message_expires_at_its_instant_wherever_it_is_and_is_not_pushed_any_more() {
+    let mut world = World::new();
+    let connection = world.online();
+    let at = world.now + Duration::from_secs(10);
+    for number in 1..=2 {
+        world.submit(expiring(number, at)).unwrap();
+    }
+    world.ack(2, Stage::Stored, 1);
+    world.pushed();
+    world.disconnect(connection);
+    assert_eq!(world.centre.next_deadline(), Some(at));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.place(1), Some(Place::Ended(End::Expired)));
+    assert_eq!(world.place(2), Some(Place::Ended(End::Expired)));
+    world.online();
+    assert_eq!(world.pushed(), []);
+}
+
+#[test]
+fn an_overdue_receipt_leads_to_another_push_and_each_wait_is_twice_the_last() {
+    let mut world = World::new();
+    world.online();
+    world.send([1]);
+    world.pushed();
+    for attempt in 2..=4 {
+        let wait = ACK_WAIT * (1 << (attempt - 2));
+        world.pass(wait - Duration::from_micros(1));
+        assert_eq!(world.pushed(), []);
+        world.pass(Duration::from_micros(1));
+        assert_eq!(world.pushed(), [(1, attempt)]);
+    }
+    assert_eq!(world.causes(1)[1..], [Cause::Overdue; 3]);
+    assert_eq!(world.counters().pushes_again, 3);
+}
+
+#[test]
+fn a_stored_message_is_not_overdue() {
+    let mut world = World::new();
+    world.online();
+    world.send([1]);
+    world.ack(1, Stage::Stored, 1);
+    world.pushed();
+    world.pass(ACK_WAIT * 100);
+    assert_eq!(world.pushed(), []);
+    assert_eq!(world.place(1), Some(Place::Received));
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_back_does_not_freeze_repeats() {
+    let mut world = World::new();
+    let noon = world.now;
+    world.online();
+    world.now = noon + Duration::from_secs(3000);
+    world.send([1]);
+    assert_eq!(world.pushed(), [(1, 1)]);
+    world.now = noon;
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.pushed(), [(1, 2)]);
+}
+
+#[test]
+fn a_finished_message_and_its_key_are_forgotten_after_their_retention() {
+    let mut world = World::new();
+    let keyed = |number| Submission {
+        key: Some([5; 16]),
+        ..message(number, "lyon")
+    };
+    world.submit(keyed(1)).unwrap();
+    world.ack(1, Stage::Acknowledged, 1);
+    let retention = world.policy.retention;
+    world.pass(retention - Duration::from_micros(1));
+    assert!(world.place(1).is_some());
+    world.pass(Duration::from_micros(1));
+    assert_eq!(world.place(1), None);
+    assert_eq!(world.counters().aged_out, 1);
+    assert!(!world.submit(keyed(2)).unwrap().repeated);
+    world.ack(1, Stage::Acknowledged, 1);
+    assert_eq!(world.kept(), [Why::Orphan]);
+}
+
+#[test]
+fn an_unfinished_message_outlives_any_retention() {
+    let mut world = World::new();
+    world.send([1]);
+    world.pass(world.policy.retention * 10);
+    assert_eq!(world.place(1), Some(Place::Queued));
+}
+
+#[test]
+fn a_long_waiting_message_is_copied_forward_and_pushed_from_its_copy() {
+    let mut world = World::new();
+    let receipt = world.submit(message(1, "lyon")).unwrap();
+    assert_eq!(world.centre.oldest_needed(), receipt.position);
+    for _ in 0..2 {
+        let before = world.records.len() as Position + 1;
+        world.effects.clear();
+        world.centre.release(before, 1 << 20, &mut world.out);
+        world.settle();
+        let effects = core::mem::take(&mut world.effects);
+        let [Effect::CopyForward { id: of, accepted }] = effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(of, id(1));
+        let record = Bytes::from(world.records[accepted as usize - 1].clone());
+        world.input(Input::Carry {
+            id: of,
+            accepted: record,
+        });
+    }
+    let copy = world.records.len() as Position;
+    assert_eq!(world.centre.oldest_needed(), copy);
+    world.online();
+    assert_eq!(world.pushes()[0].accepted, copy);
+    let record = world.records[copy as usize - 1].clone();
+    assert_eq!(decode_accepted(&record).unwrap().data, [b'1'; 10]);
+}
+
+#[test]
+fn nothing_is_copied_when_it_would_cost_too_much_or_free_nothing() {
+    let mut world = World::new();
+    world.send([1]);
+    world.centre.release(100, 100, &mut world.out);
+    world.settle();
+    assert_eq!(world.effects, [], "too dear");
+    world.send([2]);
+    world.ack(2, Stage::Acknowledged, 1);
+    world.centre.release(100, 1 << 20, &mut world.out);
+    world.settle();
+    let copies = world
+        .effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::CopyForward { .. }));
+    assert_eq!(copies.count(), 0, "a finished one keeps the segment");
+}

@@ -1,0 +1,233 @@
+//! Any inputs in any order: order, limits and memory hold, and records, image and state agree.
+
+use super::*;
+use alloc::collections::BTreeMap;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Arrive {
+        number: u8,
+        lane: u8,
+        attempt: u8,
+        attempts_max: Option<u8>,
+    },
+    Work {
+        which: u8,
+        how: u8,
+    },
+    Post {
+        at_most: u8,
+    },
+    Welcome {
+        epoch: u8,
+        oldest: u8,
+    },
+    Carry {
+        which: u8,
+    },
+    Pass {
+        millis: u16,
+    },
+    SetBack {
+        seconds: u16,
+    },
+    Restart,
+    Snapshot,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        6 => (1..40u8, 0..3u8, 1..4u8, any::<Option<u8>>()).prop_map(
+            |(number, lane, attempt, max)| Happens::Arrive {
+                number,
+                lane,
+                attempt,
+                attempts_max: max.map(|max| max % 3 + 1),
+            }
+        ),
+        6 => (any::<u8>(), 0..5u8).prop_map(|(which, how)| Happens::Work { which, how }),
+        3 => (0..9u8).prop_map(|at_most| Happens::Post { at_most }),
+        1 => (1..12u8, 1..40u8).prop_map(|(epoch, oldest)| Happens::Welcome {
+            epoch: 1 + epoch / 11,
+            oldest,
+        }),
+        1 => any::<u8>().prop_map(|which| Happens::Carry { which }),
+        3 => any::<u16>().prop_map(|millis| Happens::Pass { millis }),
+        1 => any::<u16>().prop_map(|seconds| Happens::SetBack { seconds }),
+        1 => Just(Happens::Restart),
+        1 => Just(Happens::Snapshot),
+    ]
+}
+
+struct Random {
+    world: World,
+    lanes: BTreeMap<MessageId, u8>,
+    running: Vec<Work>,
+    /// First attempts per lane, in the order they began, and arrivals per lane.
+    begun: BTreeMap<u8, Vec<MessageId>>,
+    arrived: BTreeMap<u8, Vec<MessageId>>,
+    snapshot: Option<(usize, Vec<u8>)>,
+}
+
+impl Random {
+    fn run(policy: Policy, happenings: &[Happens]) -> Self {
+        let mut random = Random {
+            world: World::with(policy),
+            lanes: BTreeMap::new(),
+            running: vec![],
+            begun: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            snapshot: None,
+        };
+        for one in happenings {
+            random.happen(one);
+            random.check_step();
+        }
+        random
+    }
+
+    fn happen(&mut self, what: &Happens) {
+        let world = &mut self.world;
+        match *what {
+            Happens::Arrive {
+                number,
+                lane,
+                attempt,
+                attempts_max,
+            } => {
+                let lane = *self.lanes.entry(id(number)).or_insert(lane);
+                let new = world.arrive(Arrival {
+                    attempt: attempt.into(),
+                    attempts_max: attempts_max.map(Into::into),
+                    ..arrival(number, ["a", "b", "c"][usize::from(lane)])
+                });
+                if new {
+                    self.arrived.entry(lane).or_default().push(id(number));
+                }
+            }
+            Happens::Work { which, how } => {
+                if self.running.is_empty() {
+                    return;
+                }
+                let at = usize::from(which) % self.running.len();
+                let work = self.running.swap_remove(at);
+                let result = match how {
+                    0 | 1 => done(),
+                    2 => WorkResult::Rejected(outcome("http-422")),
+                    _ => failed(),
+                };
+                world.worked(work.id.0[0], work.attempt, result);
+            }
+            Happens::Post { at_most } => {
+                let owed = world.owed();
+                let numbers = owed.iter().take(at_most.into());
+                let numbers = numbers.map(|owed| owed.number).collect();
+                world.input(Input::Posted { numbers });
+            }
+            Happens::Welcome { epoch, oldest } => world.welcomed(epoch.into(), oldest.into()),
+            Happens::Carry { which } => self.carry(which),
+            Happens::Pass { millis } => world.pass(Duration::from_millis(millis.into())),
+            Happens::SetBack { seconds } => {
+                world.now = world.now.before(Duration::from_secs(seconds.into()));
+                world.pass(Duration::ZERO);
+            }
+            Happens::Restart => {
+                self.running.clear();
+                world.restart();
+            }
+            Happens::Snapshot => {
+                let mut image = vec![];
+                world.site.save(&mut image);
+                self.snapshot = Some((world.records.len(), image));
+            }
+        }
+    }
+
+    fn carry(&mut self, which: u8) {
+        let world = &mut self.world;
+        world
+            .effects
+            .retain(|effect| matches!(effect, Effect::Work(_)));
+        let before = world.records.len() as Position + 1;
+        world.site.release(before, u64::MAX, &mut world.out);
+        world.settle();
+        let copies: Vec<_> = world
+            .effects
+            .extract_if(.., |effect| matches!(effect, Effect::CopyForward { .. }))
+            .collect();
+        if copies.is_empty() {
+            return;
+        }
+        if let Effect::CopyForward {
+            id,
+            generation,
+            inboxed,
+        } = copies[usize::from(which) % copies.len()]
+        {
+            let inboxed = Bytes::from(world.records[inboxed as usize - 1].clone());
+            world.input(Input::Carry {
+                id,
+                generation,
+                inboxed,
+            });
+        }
+    }
+
+    fn check_step(&mut self) {
+        for work in self.world.works() {
+            let lane = self.lanes[&work.id];
+            if work.attempt == 1 {
+                self.begun.entry(lane).or_default().push(work.id);
+            }
+            let same_lane = |other: &Work| self.lanes[&other.id] == lane;
+            assert!(
+                !self.running.iter().any(same_lane),
+                "one of a lane at a time"
+            );
+            let record = &self.world.records[work.inboxed as usize - 1];
+            let of = match decode_record(record).unwrap() {
+                Record::Inboxed { id, .. } | Record::Carried { id, .. } => id,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(of, work.id);
+            self.running.push(work);
+        }
+        assert!(self.running.len() <= self.world.policy.workers as usize);
+        assert_eq!(self.running.len(), self.world.counters().running as usize);
+        for (lane, begun) in &self.begun {
+            let arrived = &self.arrived[lane];
+            assert_eq!(begun[..], arrived[..begun.len()], "order of arrival");
+        }
+        let counters = self.world.counters();
+        let ended = counters.done + counters.rejected + counters.dead;
+        assert_eq!(counters.arrived, counters.waiting + ended);
+    }
+
+    fn check_end(&self) {
+        if let Some((records, image)) = &self.snapshot {
+            let mut site = Site::new(self.world.policy.clone());
+            site.load(image).unwrap();
+            for (index, record) in self.world.records.iter().enumerate().skip(*records) {
+                site.restore(index as Position + 1, record).unwrap();
+            }
+            assert_eq!(site.state, self.world.site.state, "image, tail and state");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_lanes_keep_their_order_and_records_image_and_state_agree(
+        happenings in proptest::collection::vec(happens(), 1..120),
+        workers in 1..4u32,
+    ) {
+        let policy = Policy { workers, ..Policy::default() };
+        let first = Random::run(policy.clone(), &happenings);
+        first.check_end();
+        let again = Random::run(policy, &happenings);
+        prop_assert_eq!(&first.world.records, &again.world.records, "same inputs, same records");
+    }
+}
