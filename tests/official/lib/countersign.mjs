@@ -2,12 +2,13 @@
 //
 // Everything that depends on the command line and on the configuration stands in this file.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 const binary = process.env.COUNTERSIGN_BIN;
 if (!binary) throw new Error("COUNTERSIGN_BIN names no binary: run `cargo xtask e2e`");
@@ -28,13 +29,19 @@ export class Centre {
 
   async #configure({ centre, acks, token }) {
     this.config = join(this.home, "countersign.toml");
-    await writeFile(this.config, `data = "store"\n[listen]\ncentre = "127.0.0.1:${centre}"\nacks = "127.0.0.1:${acks}"\ntoken = "127.0.0.1:${token}"\n`);
+    await promisify(execFile)(binary, ["config", "init", "--out", this.home, "--agent", this.agent]);
+    this.environment = {
+      ...process.env,
+      COUNTERSIGN_HUB__LISTEN: `127.0.0.1:${centre}`,
+      COUNTERSIGN_ACKS__LISTEN: `127.0.0.1:${acks}`,
+      COUNTERSIGN_TOKEN__LISTEN: `127.0.0.1:${token}`,
+    };
   }
 
   /** Starts the process and waits until it answers. */
   async start() {
     const words = ["serve", "--config", this.config, "--roles", "api,hub,acks,token"];
-    this.process = spawn(binary, words, { cwd: this.home, stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(binary, words, { cwd: this.home, env: this.environment, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream.on("data", (text) => (this.said += text));
     }
@@ -74,7 +81,7 @@ export class Centre {
   }
 
   async #secret(client) {
-    return client;
+    return (await readFile(join(this.home, "secrets", `${client}.secret`), "utf8")).trim();
   }
 
   async #authorized(path, request = {}) {

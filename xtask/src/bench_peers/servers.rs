@@ -62,7 +62,7 @@ impl Server {
         fs::write(
             &config,
             format!(
-                "data = \"store\"\n[listen]\ncentre = \"{centre}\"\nacks = \"{acks}\"\ntoken = \"{token}\"\n"
+                "[hub]\nlisten = \"{centre}\"\n[acks]\nlisten = \"{acks}\"\n[token]\nlisten = \"{token}\"\n[log]\nlevel = \"warn\"\n"
             ),
         )?;
         let countersign = || {

@@ -1,0 +1,12 @@
+//! One module a verb.
+
+pub(crate) mod agent;
+pub(crate) mod back_office;
+pub(crate) mod bench;
+pub(crate) mod config;
+pub(crate) mod dev;
+pub(crate) mod keys;
+pub(crate) mod messages;
+pub(crate) mod send;
+pub(crate) mod serve;
+pub(crate) mod token;

@@ -1,0 +1,46 @@
+//! countersign: one executable for the hub, the APIs, the agent and the operator's commands.
+//!
+//! Only this crate names the roles together: it reads the configuration, opens the stores, wires
+//! effects to the roles that carry them out, and turns every outcome into an exit code.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod durations;
+mod exit;
+mod files;
+mod output;
+mod roles;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json, cli.quiet);
+    match run(cli.command, output) {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command, output: Output) -> exit::Outcome {
+    match command {
+        Command::Dev(args) => commands::dev::run(&args, output),
+        Command::Serve(args) => commands::serve::run(&args, output),
+        Command::Agent(args) => commands::agent::run(args, output),
+        Command::Send(args) => commands::send::run(&args, output),
+        Command::Messages(args) => commands::messages::run(&args, output),
+        Command::Token(args) => commands::token::run(args, output),
+        Command::Keys(args) => commands::keys::run(&args, output),
+        Command::Config(args) => commands::config::run(&args, output),
+        Command::Bench(args) => commands::bench::run(&args, output),
+        Command::BackOffice(args) => commands::back_office::run(&args, output),
+    }
+}

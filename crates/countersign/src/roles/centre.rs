@@ -1,0 +1,52 @@
+//! The centre: its store, and who carries out what the engine asks for.
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::roles::store;
+use countersign_driver::{Bodies, Options, Outlet, Service};
+use countersign_role_api::Watchers;
+use countersign_role_hub::HubOutlet;
+use countersign_rules::delivery::{Centre, Effect, Input, Policy};
+use std::sync::Arc;
+
+/// Hands each effect to the role that carries it out.
+struct CentreOutlet {
+    hub: HubOutlet,
+    watchers: Arc<Watchers>,
+}
+
+impl Outlet<Centre> for CentreOutlet {
+    fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
+        match effect {
+            Effect::Push(push) => self.hub.push(&push, bodies),
+            Effect::Supersede { connection } => self.hub.supersede(connection),
+            Effect::Changed { id } => self.watchers.changed(id),
+            Effect::CopyForward { id, accepted } => match bodies.read(accepted) {
+                Ok(accepted) => return Some(Input::Carry { id, accepted }),
+                Err(error) => tracing::error!(%id, %error, "a message cannot be copied forward"),
+            },
+            other => tracing::error!(?other, "an effect that nobody carries out"),
+        }
+        None
+    }
+}
+
+/// Opens the centre's journal and starts its loop.
+pub(crate) fn start(
+    config: &Config,
+    hub: HubOutlet,
+    watchers: Arc<Watchers>,
+) -> Result<Service<Centre>, Failure> {
+    let policy = Policy {
+        window_messages: config.delivery.window_messages,
+        window_bytes: config.delivery.window_bytes.0,
+        ack_wait: config.delivery.ack_wait.0,
+        strict_targets: config.delivery.strict_targets,
+        retention: config.store.retention.0,
+        body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
+        ..Policy::default()
+    };
+    let directory = config.store.data_dir.join("centre");
+    let opened = store::open(Centre::new(policy), &directory, config.store.reserve.0, "the centre")?;
+    store::start(opened, CentreOutlet { hub, watchers }, Options::default())
+}

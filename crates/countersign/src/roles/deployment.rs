@@ -1,0 +1,254 @@
+//! Everything one process runs: opened in order, wired together, and ended in order.
+
+use crate::cli::Role;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::roles::pull::{self, Remote, TokenSource};
+use crate::roles::{acks, centre, keys, listen, store, token};
+use axum::Router;
+use countersign_access::{Issuer, Verifier};
+use countersign_driver::{Handle, Service};
+use countersign_role_api::{Api, Watchers};
+use countersign_role_hub::{Drain, HubRole};
+use countersign_rules::ack::AckStore;
+use countersign_rules::delivery::Centre;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Time for requests under way once the hub is drained.
+const REQUESTS_END: Duration = Duration::from_secs(3);
+
+/// The roles of one process.
+pub(crate) struct Deployment {
+    pub(crate) addresses: Addresses,
+    centre: Option<Service<Centre>>,
+    acks: Option<Service<AckStore>>,
+    drain: Option<Drain>,
+    drain_over: Duration,
+    servers: JoinSet<std::io::Result<()>>,
+    pull: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+/// Where the roles listen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addresses {
+    pub(crate) hub: Option<SocketAddr>,
+    pub(crate) acks: Option<SocketAddr>,
+    pub(crate) token: Option<SocketAddr>,
+}
+
+/// Sockets are bound before anything is opened, so that a port in use changes nothing on disk.
+struct Listeners {
+    hub: Option<TcpListener>,
+    acks: Option<TcpListener>,
+    token: Option<TcpListener>,
+}
+
+impl Deployment {
+    /// Starts `roles`; `extra` routes are served beside the send API.
+    pub(crate) async fn start(
+        config: &Config,
+        roles: &[Role],
+        extra: Router,
+    ) -> Result<Self, Failure> {
+        let is_centre = roles.contains(&Role::Api) || roles.contains(&Role::Hub);
+        let listeners = Listeners::bind(config, roles, is_centre).await?;
+        let addresses = listeners.addresses()?;
+        let verifier = Arc::new(keys::verifier(config)?);
+        let (stop, stopped) = watch::channel(false);
+        let mut deployment = Self {
+            addresses,
+            centre: None,
+            acks: None,
+            drain: None,
+            drain_over: config.hub.drain.0,
+            servers: JoinSet::new(),
+            pull: None,
+            stop,
+        };
+        if let Some(listener) = listeners.token {
+            let router = token::service(config)?.router();
+            deployment.servers.spawn(listen::serve(listener, router, stopped.clone()));
+        }
+        if let Some(listener) = listeners.acks {
+            let service = acks::start(config)?;
+            let router = countersign_role_ack::router(
+                service.handle(),
+                Arc::clone(&verifier),
+                countersign_role_ack::Options::default(),
+            );
+            deployment.acks = Some(service);
+            deployment.servers.spawn(listen::serve(listener, router, stopped.clone()));
+        }
+        if let Some(listener) = listeners.hub {
+            let router = deployment.start_centre(config, roles, &verifier, extra)?;
+            deployment.servers.spawn(listen::serve(listener, router, stopped));
+        }
+        Ok(deployment)
+    }
+
+    fn start_centre(
+        &mut self,
+        config: &Config,
+        roles: &[Role],
+        verifier: &Arc<Verifier>,
+        extra: Router,
+    ) -> Result<Router, Failure> {
+        let hub = HubRole::new(countersign_role_hub::Options {
+            allowed_origins: config.hub.allowed_origins.clone(),
+            ..countersign_role_hub::Options::new(ack_url(config, &self.addresses))
+        });
+        let watchers = Arc::new(Watchers::default());
+        let service = centre::start(config, hub.outlet(), Arc::clone(&watchers))?;
+        let handle = service.handle();
+        self.pull = self.follow_acks(config, &handle)?;
+        let mut router = extra;
+        let (hub_router, drain) = hub.serve(handle.clone(), Arc::clone(verifier));
+        if roles.contains(&Role::Hub) {
+            router = router.merge(hub_router);
+        }
+        let draining = drain.clone();
+        let api = Api::new(
+            countersign_role_api::Options {
+                body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
+                is_draining: Arc::new(move || draining.is_draining()),
+                ..countersign_role_api::Options::default()
+            },
+            handle,
+            Arc::clone(verifier),
+            watchers,
+        );
+        if roles.contains(&Role::Api) {
+            router = router.merge(api.router());
+        }
+        self.drain = Some(drain);
+        self.centre = Some(service);
+        Ok(router)
+    }
+
+    /// The acks come from this very process, or from where the configuration says.
+    fn follow_acks(
+        &self,
+        config: &Config,
+        centre: &Handle<Centre>,
+    ) -> Result<Option<JoinHandle<()>>, Failure> {
+        if let Some(acks) = &self.acks {
+            let following = pull::follow_local(centre.clone(), acks.handle());
+            return Ok(Some(tokio::spawn(async {
+                following.await;
+            })));
+        }
+        let url = config.acks.pull_url.clone().unwrap_or_else(|| format!("http://{}", config.acks.listen));
+        let token = match &config.acks.pull_token_file {
+            Some(path) => TokenSource::File(path.clone()),
+            None => TokenSource::Own(Box::new(Issuer {
+                keys: keys::signing(config)?,
+                issuer: config.token.issuer.clone(),
+                audience: config.token.audience.clone(),
+            })),
+        };
+        let following = pull::follow_remote(centre.clone(), Remote { url, token });
+        Ok(Some(tokio::spawn(async {
+            following.await;
+        })))
+    }
+
+    /// The engine of the centre, when it runs here.
+    pub(crate) fn centre(&self) -> Option<Handle<Centre>> {
+        self.centre.as_ref().map(Service::handle)
+    }
+
+    /// Runs until `stop` is done or something fails, then ends in an orderly way.
+    pub(crate) async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let failed = tokio::select! {
+            () = stop => None,
+            failure = self.failed() => Some(failure),
+        };
+        self.end().await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn failed(&mut self) -> Failure {
+        let Self { centre, acks, servers, .. } = self;
+        let ended = async |what, service: &mut Option<_>| match service {
+            Some(service) => store::ended(what, &Service::ended(service).await),
+            None => std::future::pending().await,
+        };
+        let acks_ended = async {
+            match acks {
+                Some(service) => store::ended("the ack API", &service.ended().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failure = ended("the centre", centre) => failure,
+            failure = acks_ended => failure,
+            Some(server) = servers.join_next() => {
+                let why = match server {
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Failure::new(Exit::Unexpected, "E-SERVER", "a listener stopped", why, "start again")
+            }
+        }
+    }
+
+    /// Clients are asked to come back, requests are finished, stores are closed: in that order.
+    async fn end(&mut self) {
+        if let Some(drain) = &self.drain {
+            drain.over(self.drain_over).await;
+        }
+        self.stop.send_replace(true);
+        let requests = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(REQUESTS_END, requests).await.is_err() {
+            self.servers.abort_all();
+        }
+        if let Some(pull) = self.pull.take() {
+            pull.abort();
+        }
+        if let Some(centre) = &mut self.centre {
+            centre.stop();
+            tracing::info!(ended = %centre.ended().await, "the centre's store is closed");
+        }
+        if let Some(acks) = &mut self.acks {
+            acks.stop();
+            tracing::info!(ended = %acks.ended().await, "the ack API's store is closed");
+        }
+    }
+}
+
+/// Where agents post acknowledgements.
+pub(crate) fn ack_url(config: &Config, addresses: &Addresses) -> String {
+    let base = config.acks.public_url.clone().unwrap_or_else(|| match addresses.acks {
+        Some(address) => format!("http://{address}"),
+        None => format!("http://{}", config.acks.listen),
+    });
+    format!("{}/acks/v1/acks", base.trim_end_matches('/'))
+}
+
+impl Listeners {
+    async fn bind(config: &Config, roles: &[Role], is_centre: bool) -> Result<Self, Failure> {
+        let mut listeners = Self { hub: None, acks: None, token: None };
+        if is_centre {
+            listeners.hub = Some(listen::bind(&config.hub.listen, "hub and send API").await?);
+        }
+        if roles.contains(&Role::Acks) {
+            listeners.acks = Some(listen::bind(&config.acks.listen, "the ack API").await?);
+        }
+        if roles.contains(&Role::Token) {
+            listeners.token = Some(listen::bind(&config.token.listen, "the token service").await?);
+        }
+        Ok(listeners)
+    }
+
+    fn addresses(&self) -> Result<Addresses, Failure> {
+        let of = |listener: &Option<TcpListener>| listener.as_ref().map(listen::address).transpose();
+        Ok(Addresses { hub: of(&self.hub)?, acks: of(&self.acks)?, token: of(&self.token)? })
+    }
+}

@@ -1,0 +1,189 @@
+//! Where everything is: ports, configuration, tokens.
+
+use crate::Args;
+use crate::process::{Kind, Launch};
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::Client;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+/// The agent's name.
+pub(crate) const AGENT: &str = "lyon-001";
+
+/// The place of a run.
+pub(crate) struct Site {
+    pub(crate) http: Client,
+    pub(crate) api: String,
+    pub(crate) back_office: String,
+    binary: PathBuf,
+    home: PathBuf,
+    acks: String,
+    token_url: String,
+    variables: Vec<(String, String)>,
+    back_office_listen: String,
+    secret: String,
+    token: Mutex<Option<(Instant, Duration, String)>>,
+    pull_token: String,
+}
+
+/// Writes the configuration of a run into `home`.
+pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
+    let binary = std::path::absolute(&args.binary)?;
+    let ports = free_ports(4)?;
+    let at = |index: usize| format!("127.0.0.1:{}", ports[index]);
+    let token_url = format!("http://{}/oauth2/token", at(2));
+    let mut variables = vec![
+        ("COUNTERSIGN_HUB__LISTEN".to_owned(), at(0)),
+        ("COUNTERSIGN_ACKS__LISTEN".to_owned(), at(1)),
+        ("COUNTERSIGN_TOKEN__LISTEN".to_owned(), at(2)),
+        ("COUNTERSIGN_TOKEN__TTL".to_owned(), args.token_ttl.clone()),
+        ("COUNTERSIGN_STORE__RESERVE".to_owned(), "16MiB".to_owned()),
+        ("COUNTERSIGN_LOG__LEVEL".to_owned(), "warn".to_owned()),
+    ];
+    let init = ["config", "init", "--out", ".", "--agent", AGENT];
+    succeed(&binary, home, &init, &[]).await?;
+    let config = home.join("countersign.toml");
+    let agent = format!(
+        "\n[agent]\nname = \"{AGENT}\"\nhub_url = \"http://{}/hub\"\nack_url = \"http://{}/acks/v1/acks\"\n\
+         token_url = \"{token_url}\"\nclient_id = \"{AGENT}\"\nclient_secret_file = \"secrets/{AGENT}.secret\"\n\
+         reserve = \"16MiB\"\nattempts_max = 1000000\nretry_first = \"50ms\"\nretry_max = \"1s\"\n\
+         workers = {}\n[agent.sink]\nkind = \"http\"\nurl = \"http://{}/documents\"\ntimeout = \"10s\"\n",
+        at(0), at(1), args.lanes.min(32), at(3),
+    );
+    let text = std::fs::read_to_string(&config)? + &agent;
+    std::fs::write(&config, text)?;
+    let pull = ["token", "new", "--scope", "pull", "--ttl", "6h", "--quiet"];
+    let pull_token = succeed(&binary, home, &pull, &variables).await?;
+    variables.push(("COUNTERSIGN_CONFIG".to_owned(), config.display().to_string()));
+    let secret = std::fs::read_to_string(home.join("secrets/sender.secret"))?;
+    Ok(Site {
+        http: Client::builder().timeout(Duration::from_secs(10)).build()?,
+        api: format!("http://{}", at(0)),
+        back_office: format!("http://{}", at(3)),
+        binary,
+        home: home.to_owned(),
+        acks: format!("http://{}", at(1)),
+        token_url,
+        variables,
+        back_office_listen: at(3),
+        secret: secret.trim().to_owned(),
+        token: Mutex::new(None),
+        pull_token: pull_token.trim().to_owned(),
+    })
+}
+
+impl Site {
+    pub(crate) fn launch(&self, kind: Kind) -> Launch {
+        let words: &[&str] = match kind {
+            Kind::Centre => &["serve", "--roles", "api,hub,token"],
+            Kind::Acks => &["serve", "--roles", "acks"],
+            Kind::Agent => &["agent", "run"],
+            Kind::BackOffice => &["back-office", "--data", "back-office", "--listen", &self.back_office_listen],
+        };
+        Launch {
+            binary: self.binary.clone(),
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            variables: self.variables.clone(),
+            home: self.home.clone(),
+            log: self.home.join(format!("{kind:?}.log")),
+        }
+    }
+
+    /// A token of the sender, renewed before half of its life is over.
+    pub(crate) async fn token(&self) -> Result<String> {
+        let mut held = self.token.lock().await;
+        if let Some((since, life, token)) = &*held
+            && since.elapsed() < *life / 2
+        {
+            return Ok(token.clone());
+        }
+        let request = self.http.post(&self.token_url).basic_auth("sender", Some(&self.secret));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body("grant_type=client_credentials").send().await?.error_for_status()?;
+        let answer: Value = answer.json().await?;
+        let token = answer["access_token"].as_str().context("no access token")?.to_owned();
+        let life = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(10));
+        *held = Some((Instant::now(), life, token.clone()));
+        Ok(token)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        let request = self.http.get(format!("{}{path}", self.api)).bearer_auth(self.token().await?);
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Position of the last record in the ack journal.
+    pub(crate) async fn ack_records(&self) -> Result<u64> {
+        let url = format!("{}/acks/v1/journal?after={}", self.acks, u64::MAX - 1);
+        let first = self.http.get(&url).bearer_auth(&self.pull_token).send().await?;
+        first.error_for_status()?;
+        let mut after = 0;
+        loop {
+            let url = format!("{}/acks/v1/journal?after={after}&limit=4000000", self.acks);
+            let answer = self.http.get(&url).bearer_auth(&self.pull_token).send().await?;
+            let page = answer.error_for_status()?.bytes().await?;
+            let through = page.get(8..16).context("a page is longer")?;
+            let through = u64::from_le_bytes(through.try_into().expect("eight bytes"));
+            if through == after {
+                return Ok(after);
+            }
+            after = through;
+        }
+    }
+
+    /// Messages are refused to an agent that nobody knows, so it has to connect once first.
+    pub(crate) async fn wait_until_agent_is_known(&self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            if let Ok(token) = self.token().await {
+                let put = self.http.put(format!("{}/v1/agents/{AGENT}", self.api)).bearer_auth(token);
+                if let Ok(answer) = put.send().await
+                    && answer.status().is_success()
+                {
+                    return Ok(());
+                }
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "the centre does not answer");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) async fn wait_until_nothing_is_pending(&self, at_most: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let mut last = Value::Null;
+        while begun.elapsed() < at_most {
+            if let Ok(counters) = self.get("/v1/counters").await {
+                if counters["pending"] == 0 {
+                    println!("counters {counters}");
+                    return Ok(());
+                }
+                last = counters;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        bail!("messages are still pending: {last}; logs are in {}", self.home.display())
+    }
+}
+
+async fn succeed(
+    binary: &Path,
+    home: &Path,
+    words: &[&str],
+    variables: &[(String, String)],
+) -> Result<String> {
+    let mut command = Command::new(binary);
+    command.args(words).envs(variables.iter().cloned()).current_dir(home).stderr(Stdio::inherit());
+    let output = command.output().await?;
+    ensure!(output.status.success(), "{words:?} ended with {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    listeners?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
