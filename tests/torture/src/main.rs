@@ -11,7 +11,7 @@ mod process;
 mod sender;
 mod site;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use process::{Kind, World};
 use rand::seq::SliceRandom;
@@ -36,7 +36,8 @@ pub(crate) struct Args {
     /// Seconds for which only the ack API is down, and then only the centre. None without kills.
     #[arg(long, default_value_t = 10)]
     outage_s: u64,
-    /// Messages a second at most; as fast as the lanes allow when absent.
+    /// Messages a second at most. When absent: spread over the time that the kills take, or, without
+    /// kills, as fast as the lanes allow.
     #[arg(long)]
     rate: Option<u64>,
     /// Life of every token.
@@ -54,7 +55,11 @@ pub(crate) struct Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.rate.is_none() && args.kills > 0 {
+        let seconds = u64::from(args.kills) * KILL_EVERY_MS / 1000 + 2 * args.outage_s + SLOW_S;
+        args.rate = Some((args.messages / seconds.max(1)).max(1));
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(run(args))
 }
@@ -128,14 +133,25 @@ async fn kill_one_by_one(world: &World, victims: &[Kind], random: &mut StdRng) {
 
 /// Only this process is down, while the others go on.
 async fn outage(args: &Args, world: &World, kind: Kind, site: &site::Site) -> Result<()> {
-    let before = site.ack_records().await.unwrap_or_default();
+    if kind == Kind::Centre {
+        // Without work in the agent's inbox no acks would arrive while nothing can be sent.
+        site.slow_back_office(SLOW_S + args.outage_s).await?;
+        tokio::time::sleep(Duration::from_secs(SLOW_S)).await;
+    }
+    let before = site.ack_records().await?;
     println!("{kind:?} alone is down for {} s", args.outage_s);
     world.kill(kind, Duration::from_secs(args.outage_s)).await;
     tokio::time::sleep(Duration::from_secs(args.outage_s)).await;
     if kind == Kind::Centre {
         let after = site.ack_records().await.context("the ack API must answer while the centre is down")?;
-        println!("acks taken while the centre was down: {}", after.saturating_sub(before));
+        println!("acks taken while the centre was down: {}", after - before);
+        ensure!(after > before, "no ack arrived while the centre was down: this run shows nothing");
     }
     world.heal().await;
     Ok(())
 }
+
+/// About how long a kill takes, with the pause before it and half of the time down.
+const KILL_EVERY_MS: u64 = 480;
+/// How long the back office is slow before the centre goes down.
+const SLOW_S: u64 = 5;

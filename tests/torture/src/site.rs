@@ -117,16 +117,34 @@ impl Site {
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
+    /// Makes each insert take half a second.
+    pub(crate) async fn slow_back_office(&self, seconds: u64) -> Result<()> {
+        let control = serde_json::json!({ "mode": "slow", "slow_ms": 500, "for_ms": seconds * 1000 });
+        let url = format!("{}/control", self.back_office);
+        self.patiently(self.http.post(url).json(&control)).await?;
+        Ok(())
+    }
+
+    /// Sends until the answer is good: the process may just be starting.
+    async fn patiently(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+        let begun = Instant::now();
+        loop {
+            let again = request.try_clone().context("the request can be repeated")?;
+            match again.send().await.and_then(reqwest::Response::error_for_status) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => ensure!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Position of the last record in the ack journal.
     pub(crate) async fn ack_records(&self) -> Result<u64> {
-        let url = format!("{}/acks/v1/journal?after={}", self.acks, u64::MAX - 1);
-        let first = self.http.get(&url).bearer_auth(&self.pull_token).send().await?;
-        first.error_for_status()?;
         let mut after = 0;
         loop {
             let url = format!("{}/acks/v1/journal?after={after}&limit=4000000", self.acks);
-            let answer = self.http.get(&url).bearer_auth(&self.pull_token).send().await?;
-            let page = answer.error_for_status()?.bytes().await?;
+            let answer = self.patiently(self.http.get(&url).bearer_auth(&self.pull_token)).await?;
+            let page = answer.bytes().await?;
             let through = page.get(8..16).context("a page is longer")?;
             let through = u64::from_le_bytes(through.try_into().expect("eight bytes"));
             if through == after {

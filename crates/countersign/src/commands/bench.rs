@@ -221,7 +221,7 @@ impl Figures {
     fn document(&self, args: &Bench, duration: Duration, flush_us: u64) -> Value {
         let ms = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1000.0;
         json!({
-            "messages_per_second": (self.processed as f64 / duration.as_secs_f64()).round(),
+            "messages_per_second": (self.processed as f64 / duration.as_secs_f64()) as u64,
             "latency_ms": { "p50": ms(0.5), "p99": ms(0.99), "p999": ms(0.999), "followed": self.latency.len() },
             "flush_ms": flush_us as f64 / 1000.0,
             "sent": self.sent,
