@@ -17,7 +17,6 @@ use countersign_driver::{AskError, Handle};
 use countersign_rules::site::{Input, Reply, Site, Standing};
 use serde::{Deserialize, Serialize};
 use signalr_client::{CallError, Closed, Connection, Connector, Error, Incoming};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -81,7 +80,9 @@ struct Gap {
 enum End {
     /// A new token is at hand: come back at once.
     Renew,
-    /// It failed: come back after a while.
+    /// A connection that served was lost, or the hub asked to come back: come back soon.
+    Lost { why: String },
+    /// It failed, or the hub does not want us: come back after a while, and a longer one each time.
     Failed {
         why: String,
         retry_after: Option<Duration>,
@@ -117,12 +118,19 @@ impl Link {
                         .not_connected(String::from("coming back with a new token"));
                     continue;
                 }
-                End::Failed { why, retry_after } => (why, retry_after),
+                End::Lost { why } => {
+                    self.backoff.reset();
+                    (why, None)
+                }
+                End::Failed { why, retry_after } => {
+                    // Two agents of one name push each other out again and again: that must become
+                    // slow. One that served for long was no failure.
+                    if begun.elapsed() > LONG_ENOUGH {
+                        self.backoff.reset();
+                    }
+                    (why, retry_after)
+                }
             };
-            // A hub that accepts and then throws out at once is no success.
-            if begun.elapsed() > LONG_ENOUGH {
-                self.backoff.reset();
-            }
             let wait = self.backoff.after_failure(asked);
             tracing::warn!(
                 why,
@@ -267,7 +275,12 @@ impl Link {
 }
 
 fn ended(why: Closed) -> End {
-    End::failed(why)
+    match why.may_return() {
+        true => End::Lost {
+            why: why.to_string(),
+        },
+        false => End::failed(why),
+    }
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -277,28 +290,26 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 /// Waits until `token` nears its end and another one is at hand. A source that has none yet is
 /// asked again until the hub itself ends the connection.
-fn renewed<'a>(tokens: &'a Tokens, token: &'a Token) -> impl Future<Output = ()> + 'a {
-    async move {
-        let Some(at) = token.renew_at else {
-            return std::future::pending().await;
-        };
-        sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
-        let mut backoff = Backoff::new(RENEW_PAUSE, RENEW_PAUSE_MAX);
-        loop {
-            match tokens.current().await {
-                Ok(new) if new.text != token.text => return,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the token could not be renewed"),
-            }
-            sleep(backoff.after_failure(Some(RENEW_PAUSE))).await;
+async fn renewed(tokens: &Tokens, token: &Token) {
+    let Some(at) = token.renew_at else {
+        return std::future::pending().await;
+    };
+    sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
+    let mut backoff = Backoff::new(RENEW_PAUSE, RENEW_PAUSE_MAX);
+    loop {
+        match tokens.current().await {
+            Ok(new) if new.text != token.text => return,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the token could not be renewed"),
         }
+        sleep(backoff.after_failure(Some(RENEW_PAUSE))).await;
     }
 }
 
 /// A connection that lived so long was a success.
-const LONG_ENOUGH: Duration = Duration::from_secs(5);
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the intake may take for what arrived before a connection is closed.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const RENEW_PAUSE: Duration = Duration::from_secs(1);
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(15);
