@@ -9,6 +9,7 @@ mod end_to_end;
 mod steps;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,9 @@ usage: cargo xtask <command>
   e2e            end-to-end tests of real processes and of the official SignalR client
                  [--release]  test the optimised binary
   bench-peers    our product and the least a server can do, in turn, as ratios
-                 [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]";
+                 [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
+  torture        real processes, killed at random; nothing may be lost, repeated or reordered
+                 [--messages 10000] [--kills 200] [--token-ttl 1h] [--rate N] [--seed N] [--keep]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "e2e" => end_to_end::run(rest),
         "bench-peers" => bench_peers::run(rest),
+        "torture" => torture::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),
     };
     match done {

@@ -28,7 +28,11 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "back office: {} calls, {} documents never sent", self.calls, self.never_sent)?;
+        writeln!(
+            f,
+            "back office: {} calls, {} documents never sent",
+            self.calls, self.never_sent
+        )?;
         write!(
             f,
             "sent, acknowledged, lost, inserted twice, out of lane order: {}, {}, {}, {}, {}",
@@ -39,12 +43,17 @@ impl fmt::Display for Verdict {
 
 /// Compares.
 pub(crate) async fn judge(site: &Site, sent: &[Sent]) -> Result<Verdict> {
-    let mut verdict = Verdict { sent: sent.len() as u64, ..Verdict::default() };
+    let mut verdict = Verdict {
+        sent: sent.len() as u64,
+        ..Verdict::default()
+    };
     let known: HashMap<&str, &Sent> = sent.iter().map(|sent| (sent.id.as_str(), sent)).collect();
     let mut inserted: HashMap<String, u64> = HashMap::new();
     let mut last_of_lane: BTreeMap<u64, u64> = BTreeMap::new();
     for document in documents(site).await? {
-        let id = document["message_id"].as_str().context("a document names its message")?;
+        let id = document["message_id"]
+            .as_str()
+            .context("a document names its message")?;
         verdict.calls += document["attempts"].as_u64().unwrap_or(0);
         let times = inserted.entry(id.to_owned()).or_default();
         *times += 1;
@@ -76,7 +85,14 @@ async fn documents(site: &Site) -> Result<Vec<Value>> {
     let (mut documents, mut after) = (Vec::new(), 0);
     loop {
         let url = format!("{}/documents?after={after}&limit=10000", site.back_office);
-        let page: Value = site.http.get(url).send().await?.error_for_status()?.json().await?;
+        let page: Value = site
+            .http
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
         let page = page["documents"].as_array().cloned().unwrap_or_default();
         match page.last().and_then(|last| last["row"].as_u64()) {
             None => return Ok(documents),

@@ -67,7 +67,9 @@ fn main() -> Result<ExitCode> {
 async fn run(args: Args) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random());
     println!("seed {seed}");
-    let home = tempfile::Builder::new().prefix("countersign-torture-").tempdir()?;
+    let home = tempfile::Builder::new()
+        .prefix("countersign-torture-")
+        .tempdir()?;
     let path = home.path().to_owned();
     if args.keep {
         println!("data {}", home.keep().display());
@@ -85,33 +87,46 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
     let mut random = StdRng::seed_from_u64(seed);
     torment(args, &world, &site, &mut random).await?;
     let sent = senders.finish().await?;
-    println!("sent {} in {:.0} s; now in peace", sent.len(), begun.elapsed().as_secs_f64());
+    println!(
+        "sent {} in {:.0} s; now in peace",
+        sent.len(),
+        begun.elapsed().as_secs_f64()
+    );
     world.heal().await;
-    site.wait_until_nothing_is_pending(Duration::from_secs(180)).await?;
+    site.wait_until_nothing_is_pending(Duration::from_secs(180))
+        .await?;
     let verdict = judge::judge(&site, &sent).await?;
     let kills = world.kills();
     world.end().await;
-    println!("kills {}", kills.iter().map(|(kind, n)| format!("{kind:?} {n}")).collect::<Vec<_>>().join(", "));
+    println!(
+        "kills {}",
+        kills
+            .iter()
+            .map(|(kind, n)| format!("{kind:?} {n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
     println!("{verdict}");
     println!("took {:.0} s", begun.elapsed().as_secs_f64());
     if args.kills >= 160 && kills.iter().any(|(_, kills)| *kills < 40) {
         bail!("a process was killed fewer than 40 times: this run shows less than it says");
     }
-    Ok(if verdict.is_good(args.messages) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if verdict.is_good(args.messages) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-async fn torment(
-    args: &Args,
-    world: &World,
-    site: &site::Site,
-    random: &mut StdRng,
-) -> Result<()> {
+async fn torment(args: &Args, world: &World, site: &site::Site, random: &mut StdRng) -> Result<()> {
     if args.kills == 0 {
         return Ok(());
     }
     let each = args.kills.div_ceil(4);
-    let mut victims: Vec<Kind> =
-        Kind::ALL.iter().flat_map(|kind| std::iter::repeat_n(*kind, each as usize)).collect();
+    let mut victims: Vec<Kind> = Kind::ALL
+        .iter()
+        .flat_map(|kind| std::iter::repeat_n(*kind, each as usize))
+        .collect();
     victims.shuffle(random);
     victims.truncate(args.kills as usize);
     let (first, second) = victims.split_at(victims.len() / 2);
@@ -143,9 +158,15 @@ async fn outage(args: &Args, world: &World, kind: Kind, site: &site::Site) -> Re
     world.kill(kind, Duration::from_secs(args.outage_s)).await;
     tokio::time::sleep(Duration::from_secs(args.outage_s)).await;
     if kind == Kind::Centre {
-        let after = site.ack_records().await.context("the ack API must answer while the centre is down")?;
+        let after = site
+            .ack_records()
+            .await
+            .context("the ack API must answer while the centre is down")?;
         println!("acks taken while the centre was down: {}", after - before);
-        ensure!(after > before, "no ack arrived while the centre was down: this run shows nothing");
+        ensure!(
+            after > before,
+            "no ack arrived while the centre was down: this run shows nothing"
+        );
     }
     world.heal().await;
     Ok(())

@@ -37,7 +37,10 @@ pub(crate) struct Launch {
 
 impl Launch {
     fn start(&self) -> Result<Child> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
         Command::new(&self.binary)
             .args(&self.words)
             .envs(self.variables.iter().cloned())
@@ -70,9 +73,19 @@ impl World {
         for kind in Kind::ALL {
             let launch = site.launch(kind);
             let child = AsyncMutex::new(Some(launch.start()?));
-            slots.insert(kind, Arc::new(Slot { launch, child, revival: Mutex::new(None) }));
+            slots.insert(
+                kind,
+                Arc::new(Slot {
+                    launch,
+                    child,
+                    revival: Mutex::new(None),
+                }),
+            );
         }
-        Ok(Self { slots, kills: Mutex::new(BTreeMap::new()) })
+        Ok(Self {
+            slots,
+            kills: Mutex::new(BTreeMap::new()),
+        })
     }
 
     /// Ends the process as a power cut would, and starts it again after `down`.
@@ -116,7 +129,10 @@ impl World {
                 None => None,
             };
             if let Some(status) = ended {
-                eprintln!("{kind:?} ended by itself with {status}; see {}", slot.launch.log.display());
+                eprintln!(
+                    "{kind:?} ended by itself with {status}; see {}",
+                    slot.launch.log.display()
+                );
                 *child = slot.launch.start().ok();
             }
         }

@@ -75,11 +75,16 @@ async fn send(site: &Site, number: u64, lane: u64, index: u64) -> Result<String>
 async fn try_send(site: &Site, number: u64, body: &Value) -> Result<Option<String>> {
     let request = site.http.post(format!("{}/v1/messages", site.api));
     let request = request.bearer_auth(site.token().await?).json(body);
-    let answer = request.header("idempotency-key", format!("message-{number}")).send().await?;
+    let answer = request
+        .header("idempotency-key", format!("message-{number}"))
+        .send()
+        .await?;
     let status = answer.status();
     let answer: Value = answer.json().await?;
     if status.is_success() {
-        let id = answer["id"].as_str().context("an accepted message has an id")?;
+        let id = answer["id"]
+            .as_str()
+            .context("an accepted message has an id")?;
         return Ok(Some(id.to_owned()));
     }
     if status.is_client_error() && status.as_u16() != 401 {

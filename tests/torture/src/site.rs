@@ -53,13 +53,19 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
          token_url = \"{token_url}\"\nclient_id = \"{AGENT}\"\nclient_secret_file = \"secrets/{AGENT}.secret\"\n\
          reserve = \"16MiB\"\nattempts_max = 1000000\nretry_first = \"50ms\"\nretry_max = \"1s\"\n\
          workers = {}\n[agent.sink]\nkind = \"http\"\nurl = \"http://{}/documents\"\ntimeout = \"10s\"\n",
-        at(0), at(1), args.lanes.min(32), at(3),
+        at(0),
+        at(1),
+        args.lanes.min(32),
+        at(3),
     );
     let text = std::fs::read_to_string(&config)? + &agent;
     std::fs::write(&config, text)?;
     let pull = ["token", "new", "--scope", "pull", "--ttl", "6h", "--quiet"];
     let pull_token = succeed(&binary, home, &pull, &variables).await?;
-    variables.push(("COUNTERSIGN_CONFIG".to_owned(), config.display().to_string()));
+    variables.push((
+        "COUNTERSIGN_CONFIG".to_owned(),
+        config.display().to_string(),
+    ));
     let secret = std::fs::read_to_string(home.join("secrets/sender.secret"))?;
     Ok(Site {
         http: Client::builder().timeout(Duration::from_secs(10)).build()?,
@@ -83,7 +89,13 @@ impl Site {
             Kind::Centre => &["serve", "--roles", "api,hub,token"],
             Kind::Acks => &["serve", "--roles", "acks"],
             Kind::Agent => &["agent", "run"],
-            Kind::BackOffice => &["back-office", "--data", "back-office", "--listen", &self.back_office_listen],
+            Kind::BackOffice => &[
+                "back-office",
+                "--data",
+                "back-office",
+                "--listen",
+                &self.back_office_listen,
+            ],
         };
         Launch {
             binary: self.binary.clone(),
@@ -102,24 +114,38 @@ impl Site {
         {
             return Ok(token.clone());
         }
-        let request = self.http.post(&self.token_url).basic_auth("sender", Some(&self.secret));
+        let request = self
+            .http
+            .post(&self.token_url)
+            .basic_auth("sender", Some(&self.secret));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let answer = request.body("grant_type=client_credentials").send().await?.error_for_status()?;
+        let answer = request
+            .body("grant_type=client_credentials")
+            .send()
+            .await?
+            .error_for_status()?;
         let answer: Value = answer.json().await?;
-        let token = answer["access_token"].as_str().context("no access token")?.to_owned();
+        let token = answer["access_token"]
+            .as_str()
+            .context("no access token")?
+            .to_owned();
         let life = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(10));
         *held = Some((Instant::now(), life, token.clone()));
         Ok(token)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
-        let request = self.http.get(format!("{}{path}", self.api)).bearer_auth(self.token().await?);
+        let request = self
+            .http
+            .get(format!("{}{path}", self.api))
+            .bearer_auth(self.token().await?);
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
     /// Makes each insert take half a second.
     pub(crate) async fn slow_back_office(&self, seconds: u64) -> Result<()> {
-        let control = serde_json::json!({ "mode": "slow", "slow_ms": 500, "for_ms": seconds * 1000 });
+        let control =
+            serde_json::json!({ "mode": "slow", "slow_ms": 500, "for_ms": seconds * 1000 });
         let url = format!("{}/control", self.back_office);
         self.patiently(self.http.post(url).json(&control)).await?;
         Ok(())
@@ -130,7 +156,11 @@ impl Site {
         let begun = Instant::now();
         loop {
             let again = request.try_clone().context("the request can be repeated")?;
-            match again.send().await.and_then(reqwest::Response::error_for_status) {
+            match again
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status)
+            {
                 Ok(answer) => return Ok(answer),
                 Err(error) => ensure!(begun.elapsed() < Duration::from_secs(20), "{error}"),
             }
@@ -143,7 +173,9 @@ impl Site {
         let mut after = 0;
         loop {
             let url = format!("{}/acks/v1/journal?after={after}&limit=4000000", self.acks);
-            let answer = self.patiently(self.http.get(&url).bearer_auth(&self.pull_token)).await?;
+            let answer = self
+                .patiently(self.http.get(&url).bearer_auth(&self.pull_token))
+                .await?;
             let page = answer.bytes().await?;
             let through = page.get(8..16).context("a page is longer")?;
             let through = u64::from_le_bytes(through.try_into().expect("eight bytes"));
@@ -159,14 +191,20 @@ impl Site {
         let begun = Instant::now();
         loop {
             if let Ok(token) = self.token().await {
-                let put = self.http.put(format!("{}/v1/agents/{AGENT}", self.api)).bearer_auth(token);
+                let put = self
+                    .http
+                    .put(format!("{}/v1/agents/{AGENT}", self.api))
+                    .bearer_auth(token);
                 if let Ok(answer) = put.send().await
                     && answer.status().is_success()
                 {
                     return Ok(());
                 }
             }
-            ensure!(begun.elapsed() < Duration::from_secs(30), "the centre does not answer");
+            ensure!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the centre does not answer"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -184,7 +222,10 @@ impl Site {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        bail!("messages are still pending: {last}; logs are in {}", self.home.display())
+        bail!(
+            "messages are still pending: {last}; logs are in {}",
+            self.home.display()
+        )
     }
 }
 
@@ -195,13 +236,26 @@ async fn succeed(
     variables: &[(String, String)],
 ) -> Result<String> {
     let mut command = Command::new(binary);
-    command.args(words).envs(variables.iter().cloned()).current_dir(home).stderr(Stdio::inherit());
+    command
+        .args(words)
+        .envs(variables.iter().cloned())
+        .current_dir(home)
+        .stderr(Stdio::inherit());
     let output = command.output().await?;
-    ensure!(output.status.success(), "{words:?} ended with {}", output.status);
+    ensure!(
+        output.status.success(),
+        "{words:?} ended with {}",
+        output.status
+    );
     Ok(String::from_utf8(output.stdout)?)
 }
 
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    listeners?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    let listeners: Result<Vec<_>, _> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect();
+    listeners?
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }

@@ -101,6 +101,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "signalr-protocol",
         ],
     ),
+    ("countersign-torture", &[]),
     ("xtask", &[]),
 ];
 
