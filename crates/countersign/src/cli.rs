@@ -77,7 +77,12 @@ pub(crate) enum Role {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The configuration file.
-    #[arg(long, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_CONFIG",
+        default_value = "countersign.toml",
+        value_name = "FILE"
+    )]
     pub(crate) config: PathBuf,
     /// The roles of this process. Default: those the configuration names.
     #[arg(long, value_delimiter = ',', value_name = "ROLES")]
@@ -89,7 +94,12 @@ pub(crate) enum Agent {
     /// Run an agent: connect, keep, hand over, acknowledge.
     Run {
         /// The configuration file.
-        #[arg(long, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml", value_name = "FILE")]
+        #[arg(
+            long,
+            env = "COUNTERSIGN_CONFIG",
+            default_value = "countersign.toml",
+            value_name = "FILE"
+        )]
         config: PathBuf,
     },
     /// Start an agent of `countersign dev` again.
@@ -115,7 +125,12 @@ pub(crate) struct Server {
     #[arg(long, env = "COUNTERSIGN_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Bearer token. Default: the one of the running `countersign dev`.
-    #[arg(long, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub(crate) token: Option<String>,
 }
 
@@ -194,7 +209,12 @@ pub(crate) enum Token {
         #[arg(long, default_value = "1h", value_name = "DURATION")]
         ttl: String,
         /// The configuration file.
-        #[arg(long, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml", value_name = "FILE")]
+        #[arg(
+            long,
+            env = "COUNTERSIGN_CONFIG",
+            default_value = "countersign.toml",
+            value_name = "FILE"
+        )]
         config: PathBuf,
     },
     /// Decode and verify a token, and say why it would be refused.
@@ -202,7 +222,12 @@ pub(crate) enum Token {
         /// The token, or - for standard input.
         token: String,
         /// The configuration file.
-        #[arg(long, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml", value_name = "FILE")]
+        #[arg(
+            long,
+            env = "COUNTERSIGN_CONFIG",
+            default_value = "countersign.toml",
+            value_name = "FILE"
+        )]
         config: PathBuf,
     },
 }
@@ -231,7 +256,12 @@ pub(crate) enum Config {
     /// Check a configuration with the code the server itself uses.
     Check {
         /// The configuration file.
-        #[arg(long, env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml", value_name = "FILE")]
+        #[arg(
+            long,
+            env = "COUNTERSIGN_CONFIG",
+            default_value = "countersign.toml",
+            value_name = "FILE"
+        )]
         config: PathBuf,
         /// Treat warnings as failures.
         #[arg(long)]

@@ -26,7 +26,10 @@ impl Client {
     /// The server that the arguments, the environment or a running `dev` name.
     pub(crate) fn new(server: &Server) -> Result<Self, Failure> {
         let dev = DevContext::read();
-        let url = server.url.clone().or_else(|| dev.as_ref().map(|dev| dev.url.clone()));
+        let url = server
+            .url
+            .clone()
+            .or_else(|| dev.as_ref().map(|dev| dev.url.clone()));
         let token = server.token.clone().or_else(|| dev.map(|dev| dev.token));
         let Some(url) = url else {
             return Err(Failure::new(
@@ -50,19 +53,35 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| Failure::unexpected("cannot set up HTTP", error))?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, http })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            token,
+            http,
+        })
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+        self.http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
     }
 
     /// Sends `request` and turns a refusal into the failure it is.
-    pub(crate) async fn send(&self, doing: &str, request: RequestBuilder) -> Result<Answer, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(doing, &error))?;
+    pub(crate) async fn send(
+        &self,
+        doing: &str,
+        request: RequestBuilder,
+    ) -> Result<Answer, Failure> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(doing, &error))?;
         let status = response.status();
         let replayed = response.headers().contains_key("idempotency-replayed");
-        let text = response.text().await.map_err(|error| self.unreachable(doing, &error))?;
+        let text = response
+            .text()
+            .await
+            .map_err(|error| self.unreachable(doing, &error))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if status.is_success() {
             Ok(Answer { replayed, body })
@@ -98,7 +117,10 @@ fn refused(doing: &str, status: StatusCode, body: &Value) -> Failure {
         _ => Exit::Unexpected,
     };
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    let detail = text("detail").or(text("title")).or(body.as_str()).unwrap_or("no reason is given");
+    let detail = text("detail")
+        .or(text("title"))
+        .or(body.as_str())
+        .unwrap_or("no reason is given");
     let hint = text("hint").unwrap_or("see the reason above");
     let code = text("code").unwrap_or("E-REFUSED");
     Failure::new(

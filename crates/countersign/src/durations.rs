@@ -5,7 +5,9 @@ use std::time::Duration;
 
 /// Reads `250ms`, `90s`, `15m`, `24h`, `7d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let wrong = || format!("{text:?} is not a duration; write it like 250ms, 90s, 15m, 24h or 7d");
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -17,12 +19,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 /// Reads `4096`, `64KiB`, `256MiB`, `1GiB`, `10MB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let wrong = || format!("{text:?} is not a size; write it like 4096, 64KiB, 256MiB or 1GiB");
     let number: u64 = number.parse().map_err(|_| wrong())?;

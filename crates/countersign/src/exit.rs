@@ -44,13 +44,25 @@ impl Failure {
         why: impl Into<String>,
         todo: impl Into<String>,
     ) -> Self {
-        Self { exit, code: code.into(), what: what.into(), why: why.into(), todo: todo.into() }
+        Self {
+            exit,
+            code: code.into(),
+            what: what.into(),
+            why: why.into(),
+            todo: todo.into(),
+        }
     }
 
     /// Something that no user could have caused.
     pub(crate) fn unexpected(what: impl Into<String>, why: impl fmt::Display) -> Self {
         let todo = "run it again with RUST_LOG=debug and report what it prints";
-        Self::new(Exit::Unexpected, "E-UNEXPECTED", what, why.to_string(), todo)
+        Self::new(
+            Exit::Unexpected,
+            "E-UNEXPECTED",
+            what,
+            why.to_string(),
+            todo,
+        )
     }
 
     /// A file that cannot be read or written.

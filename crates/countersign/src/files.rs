@@ -20,7 +20,9 @@ pub(crate) fn write_secret(path: &Path, content: &str) -> Result<(), Failure> {
         options.mode(0o600);
     }
     let mut file = options.open(path).map_err(failed)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    file.write_all(content.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 /// Reads a file that holds a secret, and refuses one that others may read.
@@ -65,11 +67,16 @@ impl DevContext {
         if let Some(path) = std::env::var_os("COUNTERSIGN_CONTEXT") {
             return PathBuf::from(path);
         }
-        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
-            let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?;
-            Some(PathBuf::from(home).join(".local").join("state"))
-        });
-        state.unwrap_or_else(std::env::temp_dir).join("countersign").join("dev.json")
+        let state = std::env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| {
+                let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"))?;
+                Some(PathBuf::from(home).join(".local").join("state"))
+            });
+        state
+            .unwrap_or_else(std::env::temp_dir)
+            .join("countersign")
+            .join("dev.json")
     }
 
     pub(crate) fn write(&self) -> Result<(), Failure> {

@@ -19,7 +19,9 @@ struct Pushes(mpsc::UnboundedSender<Push>);
 impl Outlet<Centre> for Pushes {
     fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
         if let Effect::Push(push) = effect {
-            bodies.read(push.accepted).expect("a pushed message is durable");
+            bodies
+                .read(push.accepted)
+                .expect("a pushed message is durable");
             let _ = self.0.send(push);
         }
         None
@@ -29,19 +31,37 @@ impl Outlet<Centre> for Pushes {
 fn main() {
     let argument = |at| std::env::args().nth(at).and_then(|text| text.parse().ok());
     let (window, seconds) = (argument(1).unwrap_or(256), argument(2).unwrap_or(5));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime starts").block_on(run(window, seconds));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .expect("a runtime starts")
+        .block_on(run(window, seconds));
 }
 
 async fn run(window: u64, seconds: u64) {
-    let directory = std::env::current_dir().expect("a directory").join("target/throughput");
+    let directory = std::env::current_dir()
+        .expect("a directory")
+        .join("target/throughput");
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).expect("a directory to write to");
     let files = RealFiles::new(&directory).expect("the directory opens");
-    let new = NewStore { store_id: [1; 16], epoch: 1 };
-    let opened = open(Centre::new(Policy::default()), files, journal::Options::default(), new);
+    let new = NewStore {
+        store_id: [1; 16],
+        epoch: 1,
+    };
+    let opened = open(
+        Centre::new(Policy::default()),
+        files,
+        journal::Options::default(),
+        new,
+    );
     let (pushes, mut pushed) = mpsc::unbounded_channel();
-    let service = Service::start(opened.expect("it opens"), Pushes(pushes), Options::default());
+    let service = Service::start(
+        opened.expect("it opens"),
+        Pushes(pushes),
+        Options::default(),
+    );
     let service = service.expect("it starts");
     let handle = service.handle();
     let (tenant, agent) = (TenantName::parse("default"), AgentName::parse("lyon"));
@@ -53,7 +73,13 @@ async fn run(window: u64, seconds: u64) {
         token_expires_at: Timestamp(i64::MAX),
     };
     handle.ask(connect).await.expect("it connects");
-    let ready = Input::Ready { connection: 1, agent_epoch: 0, floor: 0, cursor: 0, centre_epoch: 0 };
+    let ready = Input::Ready {
+        connection: 1,
+        agent_epoch: 0,
+        floor: 0,
+        cursor: 0,
+        centre_epoch: 0,
+    };
     handle.ask(ready).await.expect("it is ready");
 
     let next = Arc::new(AtomicU64::new(1));
@@ -76,8 +102,15 @@ async fn run(window: u64, seconds: u64) {
         batch.clear();
         pushed.recv_many(&mut batch, 4096).await;
         acknowledged += batch.len() as u64;
-        let acks = batch.iter().map(|push| ack(push.id, &tenant, &agent)).collect();
-        let input = Input::Acks { source: 1, through: acknowledged, acks };
+        let acks = batch
+            .iter()
+            .map(|push| ack(push.id, &tenant, &agent))
+            .collect();
+        let input = Input::Acks {
+            source: 1,
+            through: acknowledged,
+            acks,
+        };
         handle.ask(input).await.expect("it acts on acks");
     }
     let elapsed = begun.elapsed().as_secs_f64();
@@ -93,7 +126,10 @@ async fn run(window: u64, seconds: u64) {
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(") ").next().unwrap_or_default().to_owned();
-    let fields: Vec<f64> = after_name.split(' ').filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<f64> = after_name
+        .split(' ')
+        .filter_map(|field| field.parse().ok())
+        .collect();
     // The state letter is no number, so user and system time stand one place earlier.
     (fields.get(10).unwrap_or(&0.0) + fields.get(11).unwrap_or(&0.0)) / 100.0
 }
@@ -133,5 +169,10 @@ fn ack(id: MessageId, tenant: &TenantName, agent: &AgentName) -> Ack {
         duration_ms: 0,
         traceparent: String::new(),
     };
-    Ack { at: Timestamp(0), tenant: tenant.clone(), agent: agent.clone(), item }
+    Ack {
+        at: Timestamp(0),
+        tenant: tenant.clone(),
+        agent: agent.clone(),
+        item,
+    }
 }

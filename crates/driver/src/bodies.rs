@@ -16,7 +16,12 @@ pub struct Bodies {
 
 impl Bodies {
     pub(crate) fn new(reader: Reader<RealFiles>, recent_bytes_max: usize) -> Self {
-        Self { recent: VecDeque::new(), recent_bytes: 0, recent_bytes_max, reader }
+        Self {
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            recent_bytes_max,
+            reader,
+        }
     }
 
     /// The payload of the record at `position`.
@@ -31,7 +36,9 @@ impl Bodies {
     }
 
     fn in_memory(&self, position: Position) -> Option<Bytes> {
-        let after = self.recent.partition_point(|batch| batch.first() <= position);
+        let after = self
+            .recent
+            .partition_point(|batch| batch.first() <= position);
         let batch = self.recent.get(after.checked_sub(1)?)?;
         let index = usize::try_from(position - batch.first()).ok()?;
         (index < batch.len()).then(|| batch.payload(index))

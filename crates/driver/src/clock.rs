@@ -13,7 +13,9 @@ impl Clock {
     /// The clock of this machine.
     pub fn system() -> Self {
         Self(Arc::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
         }))
     }

@@ -32,7 +32,12 @@ pub struct Sealed<M: Machine, T> {
 impl<M: Machine, T> Engine<M, T> {
     /// Takes over a restored machine whose next record will be number `next`.
     pub fn new(machine: M, next: Position) -> Self {
-        Self { machine, out: Out::<M>::new(next), effects: Vec::new(), replies: Vec::new() }
+        Self {
+            machine,
+            out: Out::<M>::new(next),
+            effects: Vec::new(),
+            replies: Vec::new(),
+        }
     }
 
     /// The first step of a process.

@@ -67,7 +67,10 @@ impl<M: Machine> Handle<M> {
     /// The disk is too full for an input that would keep something new, or the loop has ended.
     pub async fn ask(&self, input: M::Input) -> Result<M::Reply, AskError> {
         let (waiting, reply) = oneshot::channel();
-        let ask = Ask { input, waiting: Some(waiting) };
+        let ask = Ask {
+            input,
+            waiting: Some(waiting),
+        };
         self.asks.send(ask).await.map_err(|_| AskError::Stopped)?;
         reply.await.map_err(|_| AskError::Stopped)?
     }
@@ -77,7 +80,10 @@ impl<M: Machine> Handle<M> {
     /// # Errors
     /// The loop has ended.
     pub async fn tell(&self, input: M::Input) -> Result<(), AskError> {
-        let ask = Ask { input, waiting: None };
+        let ask = Ask {
+            input,
+            waiting: None,
+        };
         self.asks.send(ask).await.map_err(|_| AskError::Stopped)
     }
 
@@ -135,6 +141,8 @@ impl<M: Machine> Clone for Handle<M> {
 
 impl<M: Machine> fmt::Debug for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }

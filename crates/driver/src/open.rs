@@ -58,7 +58,10 @@ pub fn open<M: Machine, F: Files, T>(
     let mut from = 1;
     if let Some((position, image)) = &recovered.snapshot {
         let understood = machine.load(image);
-        understood.map_err(|source| OpenError::Record { position: *position, source })?;
+        understood.map_err(|source| OpenError::Record {
+            position: *position,
+            source,
+        })?;
         from = position + 1;
     }
     let (mut damaged, mut refused) = (Vec::new(), None);
@@ -81,5 +84,10 @@ pub fn open<M: Machine, F: Files, T>(
         return Err(refused);
     }
     let engine = Engine::new(machine, log.next_position());
-    Ok(Opened { engine, log, recovered, damaged })
+    Ok(Opened {
+        engine,
+        log,
+        recovered,
+        damaged,
+    })
 }

@@ -38,7 +38,11 @@ pub fn from_reader<F: Files>(
 ) -> Result<Page, ReadError> {
     // What was trimmed was read and confirmed before; a reader that begins anew begins behind it.
     let from = (after + 1).max(reader.first_position());
-    let mut page = Page { epoch: reader.epoch(), through: after, records: Vec::new() };
+    let mut page = Page {
+        epoch: reader.epoch(),
+        through: after,
+        records: Vec::new(),
+    };
     for record in reader.read_range(from, bytes_max)? {
         page.through = record.position;
         match record.payload {
@@ -53,7 +57,11 @@ pub fn from_reader<F: Files>(
 
 /// Writes a page.
 pub fn encode(page: &Page) -> Bytes {
-    let bytes: usize = page.records.iter().map(|(_, payload)| payload.len() + 12).sum();
+    let bytes: usize = page
+        .records
+        .iter()
+        .map(|(_, payload)| payload.len() + 12)
+        .sum();
     let mut to = BytesMut::with_capacity(24 + bytes);
     to.put_u64_le(page.epoch);
     to.put_u64_le(page.through);
@@ -83,7 +91,15 @@ pub fn decode(mut from: Bytes) -> Result<Page, NotAPage> {
         }
         records.push((position, from.split_to(length)));
     }
-    if from.has_remaining() { Err(NotAPage) } else { Ok(Page { epoch, through, records }) }
+    if from.has_remaining() {
+        Err(NotAPage)
+    } else {
+        Ok(Page {
+            epoch,
+            through,
+            records,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +108,11 @@ mod tests {
 
     fn page() -> Page {
         let records = vec![(4, Bytes::from_static(b"abc")), (6, Bytes::new())];
-        Page { epoch: 9, through: 7, records }
+        Page {
+            epoch: 9,
+            through: 7,
+            records,
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::handle::{Ask, AskError, Handle, Health, StoreInfo};
 use crate::open::{OpenError, Opened};
 use crate::{Bodies, Clock, Engine, Sealed};
 use countersign_journal::{
-    Batch, Completion, JournalThread, RealFiles, Reader, SnapshotStore, Space, ThreadOptions,
+    Batch, Completion, JournalThread, Reader, RealFiles, SnapshotStore, Space, ThreadOptions,
 };
 use countersign_rules::machine::{Machine, Position, Start};
 use std::fmt;
@@ -94,8 +94,13 @@ impl<M: Machine> Service<M> {
         outlet: impl Outlet<M>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let Opened { mut engine, log, .. } = opened;
-        let store = StoreInfo { store_id: log.store_id(), epoch: log.epoch() };
+        let Opened {
+            mut engine, log, ..
+        } = opened;
+        let store = StoreInfo {
+            store_id: log.store_id(),
+            epoch: log.epoch(),
+        };
         let (reader, snapshots, space) = (log.reader(), log.snapshots(), log.space());
         let (done, completions) = mpsc::unbounded_channel();
         let journal = JournalThread::spawn(log, &ThreadOptions::default(), move |completion| {
@@ -283,7 +288,9 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
     fn completed(&mut self, completion: Completion) -> Result<(), StopReason> {
         match completion {
             Completion::Durable(through) => {
-                let Some(Writing { batch, sealed }) = self.writing.take() else { return Ok(()) };
+                let Some(Writing { batch, sealed }) = self.writing.take() else {
+                    return Ok(());
+                };
                 debug_assert_eq!(batch.last(), through, "one batch is written at a time");
                 self.bodies.remember(batch);
                 self.durable.send_replace(through);
@@ -300,7 +307,9 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
                 Ok(())
             }
             Completion::Failed(error) => Err(StopReason::JournalFailed(error)),
-            other => Err(StopReason::JournalFailed(format!("unknown completion {other:?}"))),
+            other => Err(StopReason::JournalFailed(format!(
+                "unknown completion {other:?}"
+            ))),
         }
     }
 
@@ -353,7 +362,11 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
 
     fn look_at_space(&self) {
         let enough = self.space.above_reserve();
-        self.set_health(if enough { Health::Writable } else { Health::NoSpace });
+        self.set_health(if enough {
+            Health::Writable
+        } else {
+            Health::NoSpace
+        });
     }
 
     fn set_health(&self, health: Health) {
@@ -376,7 +389,10 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
     fn take_image_if_due(&mut self, batch: &Batch) {
         let snapshotting = &mut self.snapshotting;
         snapshotting.bytes_since += batch.payload_bytes() as u64;
-        let every = self.options.snapshot_every_bytes.max(4 * snapshotting.bytes_last);
+        let every = self
+            .options
+            .snapshot_every_bytes
+            .max(4 * snapshotting.bytes_last);
         if snapshotting.bytes_since < every || snapshotting.busy || snapshotting.waiting.is_some() {
             return;
         }
@@ -389,9 +405,14 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
 
     /// The state of the image is durable now: it may stand in for the records up to it.
     fn write_image(&mut self) {
-        let Some((position, image)) = self.snapshotting.waiting.take() else { return };
+        let Some((position, image)) = self.snapshotting.waiting.take() else {
+            return;
+        };
         self.snapshotting.busy = true;
-        let (store, done) = (self.snapshotting.store.clone(), self.snapshotting.done.clone());
+        let (store, done) = (
+            self.snapshotting.store.clone(),
+            self.snapshotting.done.clone(),
+        );
         tokio::task::spawn_blocking(move || {
             let written = store.write(position, &image);
             if let Err(error) = &written {
@@ -405,7 +426,12 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         self.snapshotting.busy = false;
         let Some(position) = position else { return };
         let held = self.hold.load(Ordering::Relaxed);
-        let needed = self.engine.machine().oldest_needed().min(held).min(position + 1);
+        let needed = self
+            .engine
+            .machine()
+            .oldest_needed()
+            .min(held)
+            .min(position + 1);
         self.journal.trim(needed, |trimmed| {
             if let Err(error) = trimmed {
                 tracing::warn!(%error, "old segments could not be removed");

@@ -17,14 +17,20 @@ impl Outlet<Centre> for Pushes {
     fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
         match effect {
             Effect::Push(push) => {
-                let record = bodies.read(push.accepted).expect("a pushed message is durable");
-                let body = decode_accepted(&record).expect("it is an accepted message").data.to_vec();
+                let record = bodies
+                    .read(push.accepted)
+                    .expect("a pushed message is durable");
+                let body = decode_accepted(&record)
+                    .expect("it is an accepted message")
+                    .data
+                    .to_vec();
                 let _ = self.0.send((push, body));
                 None
             }
-            Effect::CopyForward { id, accepted } => {
-                Some(Input::Carry { id, accepted: bodies.read(accepted).expect("it is durable") })
-            }
+            Effect::CopyForward { id, accepted } => Some(Input::Carry {
+                id,
+                accepted: bodies.read(accepted).expect("it is durable"),
+            }),
             _ => None,
         }
     }
@@ -34,15 +40,28 @@ type Pushed = mpsc::UnboundedReceiver<(Push, Vec<u8>)>;
 
 fn start(directory: &Path, segment_bytes: u64, options: Options) -> (Service<Centre>, Pushed) {
     let files = RealFiles::new(directory).unwrap();
-    let journal = journal::Options { segment_bytes, reserve_bytes: 0, ..Default::default() };
-    let new = NewStore { store_id: [1; 16], epoch: 1 };
+    let journal = journal::Options {
+        segment_bytes,
+        reserve_bytes: 0,
+        ..Default::default()
+    };
+    let new = NewStore {
+        store_id: [1; 16],
+        epoch: 1,
+    };
     let opened = open(Centre::new(Policy::default()), files, journal, new).unwrap();
     let (pushes, pushed) = mpsc::unbounded_channel();
-    (Service::start(opened, Pushes(pushes), options).unwrap(), pushed)
+    (
+        Service::start(opened, Pushes(pushes), options).unwrap(),
+        pushed,
+    )
 }
 
 fn agent() -> (TenantName, AgentName) {
-    (TenantName::parse("default").unwrap(), AgentName::parse("lyon").unwrap())
+    (
+        TenantName::parse("default").unwrap(),
+        AgentName::parse("lyon").unwrap(),
+    )
 }
 
 fn message(number: u64, body_bytes: usize) -> Input {
@@ -90,9 +109,22 @@ async fn register(handle: &Handle<Centre>) {
 async fn connect(handle: &Handle<Centre>, connection: u64) {
     let (tenant, agent) = agent();
     let token_expires_at = Timestamp(i64::MAX);
-    handle.ask(Input::Connect { tenant, agent, connection, token_expires_at }).await.unwrap();
-    let ready =
-        Input::Ready { connection, agent_epoch: 0, floor: 0, cursor: 0, centre_epoch: 0 };
+    handle
+        .ask(Input::Connect {
+            tenant,
+            agent,
+            connection,
+            token_expires_at,
+        })
+        .await
+        .unwrap();
+    let ready = Input::Ready {
+        connection,
+        agent_epoch: 0,
+        floor: 0,
+        cursor: 0,
+        centre_epoch: 0,
+    };
     handle.ask(ready).await.unwrap();
 }
 
@@ -112,7 +144,10 @@ async fn an_answered_send_is_durable_and_still_there_after_a_restart() {
     connect(&service.handle(), 1).await;
     for number in 1..=100u64 {
         let (push, body) = pushed.recv().await.unwrap();
-        assert_eq!((push.seq, body), (number, format!("\"{number:010}\"").into_bytes()));
+        assert_eq!(
+            (push.seq, body),
+            (number, format!("\"{number:010}\"").into_bytes())
+        );
     }
     stop(service).await;
 }
@@ -139,13 +174,23 @@ async fn snapshots_shorten_the_journal_and_lose_no_unfinished_message() {
     let handle = service.handle();
     let mut id = [0; 16];
     id[..8].copy_from_slice(&1u64.to_be_bytes());
-    match handle.ask(Input::Look { tenant, id: MessageId(id) }).await.unwrap() {
+    match handle
+        .ask(Input::Look {
+            tenant,
+            id: MessageId(id),
+        })
+        .await
+        .unwrap()
+    {
         Reply::Message(Some(view)) => assert_eq!(view.place, Place::Queued),
         other => panic!("{other:?}"),
     }
     let snapshots = std::fs::read_dir(directory.path()).unwrap();
     let names = snapshots.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(names.into_iter().any(|name| name.starts_with("snapshot")), "a snapshot was taken");
+    assert!(
+        names.into_iter().any(|name| name.starts_with("snapshot")),
+        "a snapshot was taken"
+    );
     stop(service).await;
 }
 
@@ -154,7 +199,10 @@ async fn a_second_process_on_the_same_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (service, _) = start(directory.path(), 1 << 20, Options::default());
     let files = RealFiles::new(directory.path()).unwrap();
-    let new = NewStore { store_id: [1; 16], epoch: 1 };
+    let new = NewStore {
+        store_id: [1; 16],
+        epoch: 1,
+    };
     let again = open::<_, _, ()>(
         Centre::new(Policy::default()),
         files,
@@ -177,7 +225,11 @@ async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> 
             }
             std::task::Poll::Pending => true,
         });
-        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if pending.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     results

@@ -45,7 +45,9 @@ pub(crate) async fn next_page(acks: Handle<AckStore>, query: Query) -> Result<Pa
         durable.borrow_and_update();
         let (reader, limit) = (acks.reader().clone(), query.limit.min(PAGE_BYTES_MAX));
         let read = move || page::from_reader(&reader, query.after, limit);
-        let page = tokio::task::spawn_blocking(read).await.map_err(|_| AskError::Stopped)?;
+        let page = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| AskError::Stopped)?;
         let page = page.map_err(|error| {
             tracing::error!(%error, "the ack journal cannot be read");
             AskError::Stopped

@@ -60,33 +60,66 @@ struct OutcomeBody<'a> {
 pub(crate) fn read(body: &[u8], agent: &str, at: Timestamp) -> Result<Vec<AckItem>, Problem> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
         let hint = r#"send {"acks":[{"message_id":"...","stage":"acknowledged","attempt":1}]}"#;
-        Problem::new(StatusCode::BAD_REQUEST, "E-BODY", format!("the body is not understood: {error}"), hint)
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "E-BODY",
+            format!("the body is not understood: {error}"),
+            hint,
+        )
     })?;
     let count = body.acks.len();
     if count == 0 || count > limits::ACKS_PER_POST_MAX {
-        let detail = format!("{count} acknowledgements; 1 to {} are taken", limits::ACKS_PER_POST_MAX);
-        let status = if count == 0 { StatusCode::BAD_REQUEST } else { StatusCode::PAYLOAD_TOO_LARGE };
-        return Err(Problem::new(status, "E-ACK-COUNT", detail, "post them in smaller requests"));
+        let detail = format!(
+            "{count} acknowledgements; 1 to {} are taken",
+            limits::ACKS_PER_POST_MAX
+        );
+        let status = if count == 0 {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::PAYLOAD_TOO_LARGE
+        };
+        return Err(Problem::new(
+            status,
+            "E-ACK-COUNT",
+            detail,
+            "post them in smaller requests",
+        ));
     }
     let (mut items, mut faults) = (Vec::with_capacity(count), Vec::new());
     for (index, item) in body.acks.into_iter().enumerate() {
         if let Some(other) = item.agent.as_deref().filter(|named| *named != agent) {
             let detail = format!("item {index} speaks for {other}, the token for {agent}");
             let hint = "an agent acknowledges its own messages only";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "E-OTHER-AGENT", detail, hint));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "E-OTHER-AGENT",
+                detail,
+                hint,
+            ));
         }
         match read_item(item, at) {
             Ok(item) => items.push(item),
             Err((field, message)) => {
-                faults.push(Fault { pointer: format!("/acks/{index}/{field}"), message });
+                faults.push(Fault {
+                    pointer: format!("/acks/{index}/{field}"),
+                    message,
+                });
             }
         }
     }
     if faults.is_empty() {
         return Ok(items);
     }
-    let detail = format!("{} of {count} items are wrong; none was taken", faults.len());
-    let problem = Problem::new(StatusCode::BAD_REQUEST, "E-ACK-ITEM", detail, "correct them and post all again");
+    let detail = format!(
+        "{} of {count} items are wrong; none was taken",
+        faults.len()
+    );
+    let problem = Problem::new(
+        StatusCode::BAD_REQUEST,
+        "E-ACK-ITEM",
+        detail,
+        "correct them and post all again",
+    );
     Err(problem.with_errors(faults))
 }
 
@@ -94,7 +127,13 @@ fn read_item(item: Item<'_>, at: Timestamp) -> Result<AckItem, (&'static str, St
     let message = item.message_id.parse::<MessageId>();
     let message = message.map_err(|error| ("message_id", error.to_string()))?;
     let stage = Stage::parse(&item.stage).ok_or_else(|| {
-        ("stage", format!("{:?} is none of stored, acknowledged, rejected, dead", item.stage))
+        (
+            "stage",
+            format!(
+                "{:?} is none of stored, acknowledged, rejected, dead",
+                item.stage
+            ),
+        )
     })?;
     let occurred_at = match item.occurred_at {
         None => at,
@@ -104,14 +143,21 @@ fn read_item(item: Item<'_>, at: Timestamp) -> Result<AckItem, (&'static str, St
             Timestamp(parsed.as_microsecond())
         }
     };
-    let outcome = item.outcome.map_or_else(Outcome::default, |outcome| Outcome {
-        code: outcome.code,
-        detail: outcome.detail,
-        data: outcome.data.map_or_else(Vec::new, |data| data.get().as_bytes().to_vec()),
-    });
+    let outcome = item
+        .outcome
+        .map_or_else(Outcome::default, |outcome| Outcome {
+            code: outcome.code,
+            detail: outcome.detail,
+            data: outcome
+                .data
+                .map_or_else(Vec::new, |data| data.get().as_bytes().to_vec()),
+        });
     let traceparent = item.traceparent.map_or_else(String::new, Cow::into_owned);
     if traceparent.len() > limits::CONTEXT_BYTES_MAX {
-        return Err(("traceparent", format!("it is longer than {} bytes", limits::CONTEXT_BYTES_MAX)));
+        return Err((
+            "traceparent",
+            format!("it is longer than {} bytes", limits::CONTEXT_BYTES_MAX),
+        ));
     }
     Ok(AckItem {
         message,
@@ -135,7 +181,10 @@ pub(crate) fn write(messages: &[MessageId], results: &[Posted]) -> String {
             Posted::Duplicate => "duplicate",
             _ => "recorded",
         };
-        let written = write!(to, r#"{comma}{{"message_id":"{message}","result":"{word}"}}"#);
+        let written = write!(
+            to,
+            r#"{comma}{{"message_id":"{message}","result":"{word}"}}"#
+        );
         written.expect("writing to memory cannot fail");
     }
     to.push_str("]}");

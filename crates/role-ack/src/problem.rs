@@ -47,7 +47,15 @@ impl Problem {
         hint: &'static str,
     ) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, hint, errors: Vec::new(), challenge: None, retry_after_s: None }
+        Self {
+            status,
+            code,
+            detail,
+            hint,
+            errors: Vec::new(),
+            challenge: None,
+            retry_after_s: None,
+        }
     }
 
     pub(crate) fn with_errors(mut self, errors: Vec<Fault>) -> Self {
@@ -68,10 +76,21 @@ impl From<Denied> for Problem {
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         let (code, hint) = match error {
-            AskError::NoSpace => ("E-NO-SPACE", "keep the acknowledgements and post them again later"),
-            _ => ("E-STORE-STOPPED", "keep the acknowledgements and post them again later"),
+            AskError::NoSpace => (
+                "E-NO-SPACE",
+                "keep the acknowledgements and post them again later",
+            ),
+            _ => (
+                "E-STORE-STOPPED",
+                "keep the acknowledgements and post them again later",
+            ),
         };
-        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string(), hint);
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            error.to_string(),
+            hint,
+        );
         problem.retry_after_s = Some(1);
         problem
     }
@@ -92,11 +111,18 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&document).expect("texts and numbers are JSON");
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (self.status, content_type, body).into_response();
-        if let Some(value) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        if let Some(value) = self
+            .challenge
+            .and_then(|text| HeaderValue::try_from(text).ok())
+        {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, value);
         }
         if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

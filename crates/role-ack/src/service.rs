@@ -29,7 +29,10 @@ impl Default for Options {
     fn default() -> Self {
         // The detail may be escaped throughout, which makes six bytes of one.
         let item = limits::OUTCOME_DATA_BYTES_MAX + 6 * limits::OUTCOME_DETAIL_BYTES_MAX + 1024;
-        Self { body_bytes_max: limits::ACKS_PER_POST_MAX * item, clock: Clock::system() }
+        Self {
+            body_bytes_max: limits::ACKS_PER_POST_MAX * item,
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -43,11 +46,18 @@ struct Service {
 /// The ack API over the store behind `acks`.
 pub fn router(acks: Handle<AckStore>, verifier: Arc<Verifier>, options: Options) -> Router {
     let limit = DefaultBodyLimit::max(options.body_bytes_max);
-    let service = Service { acks, verifier, options: Arc::new(options) };
+    let service = Service {
+        acks,
+        verifier,
+        options: Arc::new(options),
+    };
     Router::new()
         .route("/acks/v1/acks", on_post(post_acks))
         .route("/acks/v1/journal", get(read_journal))
-        .route("/healthz", get(|| async { ([JSON], r#"{"status":"alive"}"#) }))
+        .route(
+            "/healthz",
+            get(|| async { ([JSON], r#"{"status":"alive"}"#) }),
+        )
         .route("/readyz", get(ready))
         .layer(limit)
         .with_state(service)
@@ -66,7 +76,14 @@ async fn post_acks(
     let body = body.map_err(|error| service.unreadable(&error))?;
     let items = post::read(&body, agent.as_str(), service.options.clock.now())?;
     let messages: Vec<MessageId> = items.iter().map(|item| item.message).collect();
-    let results = service.acks.ask(Post { tenant, agent, items }).await?;
+    let results = service
+        .acks
+        .ask(Post {
+            tenant,
+            agent,
+            items,
+        })
+        .await?;
     Ok(([JSON], post::write(&messages, &results)).into_response())
 }
 
@@ -77,7 +94,11 @@ async fn read_journal(
 ) -> Result<Response, Problem> {
     service.access(&headers, Scope::Pull)?;
     let page = journal::next_page(service.acks, query).await?;
-    Ok(([(header::CONTENT_TYPE, page::CONTENT_TYPE)], page::encode(&page)).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, page::CONTENT_TYPE)],
+        page::encode(&page),
+    )
+        .into_response())
 }
 
 async fn ready(State(service): State<Service>) -> Response {
@@ -94,7 +115,9 @@ async fn ready(State(service): State<Service>) -> Response {
 
 impl Service {
     fn access(&self, headers: &HeaderMap, scope: Scope) -> Result<Arc<Access>, Denied> {
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let now_unix_s = self.options.clock.now().0.div_euclid(1_000_000);
         let access = self.verifier.verify(bearer(header)?, now_unix_s)?;
         access.require(scope)?;
@@ -105,9 +128,19 @@ impl Service {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let detail = format!("the body is over {} bytes", self.options.body_bytes_max);
             let hint = "post fewer acknowledgements at a time";
-            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "E-BODY-TOO-LARGE", detail, hint);
+            return Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "E-BODY-TOO-LARGE",
+                detail,
+                hint,
+            );
         }
-        Problem::new(StatusCode::BAD_REQUEST, "E-BODY", error.body_text(), "send the body again")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "E-BODY",
+            error.body_text(),
+            "send the body again",
+        )
     }
 }
 
@@ -119,19 +152,32 @@ fn speaker(access: &Access) -> Result<(TenantName, AgentName), Problem> {
     };
     let agent = access.agent.as_deref();
     let agent = agent.ok_or_else(|| refused("the token speaks for no agent".to_owned()))?;
-    let agent = AgentName::parse(agent).map_err(|error| refused(format!("the token's agent: {error}")))?;
+    let agent =
+        AgentName::parse(agent).map_err(|error| refused(format!("the token's agent: {error}")))?;
     let tenant = TenantName::parse(&access.tenant);
     let tenant = tenant.map_err(|error| refused(format!("the token's tenant: {error}")))?;
     Ok((tenant, agent))
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     let detail = format!("the content type is {:?}", content_type.unwrap_or("absent"));
     let hint = "send Content-Type: application/json";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "E-CONTENT-TYPE", detail, hint))
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "E-CONTENT-TYPE",
+        detail,
+        hint,
+    ))
 }

@@ -29,16 +29,22 @@ pub(crate) async fn submit_all(
     sender: &Sender<'_>,
     now: Timestamp,
 ) -> Result<String, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
     let body: Body<'_> =
         serde_json::from_str(text).map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
     let count = body.messages.len();
     if count > limits::MESSAGES_PER_BATCH_MAX {
-        let detail = format!("{count} messages; at most {} are taken", limits::MESSAGES_PER_BATCH_MAX);
+        let detail = format!(
+            "{count} messages; at most {} are taken",
+            limits::MESSAGES_PER_BATCH_MAX
+        );
         return Err(Problem::new(codes::TOO_LARGE, detail));
     }
-    let sender = &Sender { key: None, ..sender.clone() };
+    let sender = &Sender {
+        key: None,
+        ..sender.clone()
+    };
     let sends = body.messages.iter().map(|message| async move {
         let id = MessageId(*uuid::Uuid::now_v7().as_bytes());
         let submission = request::read(message.get(), bytes, sender, id, now)?;

@@ -85,6 +85,9 @@ mod tests {
     fn every_code_has_a_name_of_its_own_and_says_what_to_do() {
         let names: BTreeSet<_> = ALL.iter().map(|code| code.name).collect();
         assert_eq!(names.len(), ALL.len());
-        assert!(ALL.iter().all(|code| code.name.starts_with("E-") && !code.hint.is_empty()));
+        assert!(
+            ALL.iter()
+                .all(|code| code.name.starts_with("E-") && !code.hint.is_empty())
+        );
     }
 }

@@ -20,7 +20,10 @@ const RECORDS_MAX: usize = 10_000;
 
 /// Reads back from `last`. Waits for the disk.
 pub(crate) fn read(centre: &Handle<Centre>, last: Position) -> History {
-    let mut history = History { records: Vec::new(), incomplete: None };
+    let mut history = History {
+        records: Vec::new(),
+        incomplete: None,
+    };
     let mut at = last;
     while at != 0 && history.records.len() < RECORDS_MAX {
         let record = match centre.read(at) {

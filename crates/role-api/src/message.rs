@@ -45,7 +45,11 @@ pub(crate) fn describe(view: &View, history: &History) -> Value {
     put("agent", json!(view.agent.as_str()));
     put("generation", json!(view.generation));
     if view.place == Place::Queued {
-        let why = if view.online { "its turn" } else { "agent offline" };
+        let why = if view.online {
+            "its turn"
+        } else {
+            "agent offline"
+        };
         put("waiting_for", json!(why));
     }
     let mut pushes = 0;
@@ -61,8 +65,22 @@ pub(crate) fn describe(view: &View, history: &History) -> Value {
                 put("pushed_at", time(at));
             }
             Ok(Record::Stored { at, .. }) => put("stored_at", time(at)),
-            Ok(Record::Settled { at, end, attempt, outcome, duration_ms, .. }) => {
-                put(if end == End::Processed { "acknowledged_at" } else { "ended_at" }, time(at));
+            Ok(Record::Settled {
+                at,
+                end,
+                attempt,
+                outcome,
+                duration_ms,
+                ..
+            }) => {
+                put(
+                    if end == End::Processed {
+                        "acknowledged_at"
+                    } else {
+                        "ended_at"
+                    },
+                    time(at),
+                );
                 put("attempts", json!(attempt));
                 put("duration_ms", json!(duration_ms));
                 put("outcome", describe_outcome(&outcome));
@@ -72,11 +90,14 @@ pub(crate) fn describe(view: &View, history: &History) -> Value {
     }
     put("pushes", json!(pushes));
     let id = view.id;
-    put("links", json!({
-        "self": format!("/v1/messages/{id}"),
-        "timeline": format!("/v1/messages/{id}/timeline"),
-        "data": format!("/v1/messages/{id}/data"),
-    }));
+    put(
+        "links",
+        json!({
+            "self": format!("/v1/messages/{id}"),
+            "timeline": format!("/v1/messages/{id}/timeline"),
+            "data": format!("/v1/messages/{id}/data"),
+        }),
+    );
     Value::Object(message)
 }
 
@@ -117,7 +138,10 @@ fn describe_outcome(outcome: &Outcome) -> Value {
 
 /// Every step of the message, oldest first.
 pub(crate) fn timeline(view: &View, history: &History) -> Value {
-    let steps = history.records.iter().filter_map(|(at, bytes)| step(*at, bytes));
+    let steps = history
+        .records
+        .iter()
+        .filter_map(|(at, bytes)| step(*at, bytes));
     let mut document = json!({
         "id": view.id.to_string(),
         "state": state(view.place),
@@ -136,14 +160,37 @@ fn step(position: Position, bytes: &[u8]) -> Option<Value> {
             let rest = json!({ "seq": accepted.seq, "sender": accepted.sender, "bytes": accepted.data.len() });
             ("accepted", accepted.at, rest)
         }
-        Record::Offered { at, term, attempt, cause, .. } => {
-            ("pushed", at, json!({ "attempt": attempt, "term": term, "cause": cause.as_str() }))
-        }
+        Record::Offered {
+            at,
+            term,
+            attempt,
+            cause,
+            ..
+        } => (
+            "pushed",
+            at,
+            json!({ "attempt": attempt, "term": term, "cause": cause.as_str() }),
+        ),
         Record::Overdue { at, .. } => ("overdue", at, json!({})),
-        Record::Stored { at, attempt, occurred_at, .. } => {
-            ("stored", at, json!({ "attempt": attempt, "occurred_at": time(occurred_at) }))
-        }
-        Record::Settled { at, end, attempt, occurred_at, outcome, duration_ms, .. } => {
+        Record::Stored {
+            at,
+            attempt,
+            occurred_at,
+            ..
+        } => (
+            "stored",
+            at,
+            json!({ "attempt": attempt, "occurred_at": time(occurred_at) }),
+        ),
+        Record::Settled {
+            at,
+            end,
+            attempt,
+            occurred_at,
+            outcome,
+            duration_ms,
+            ..
+        } => {
             let rest = json!({
                 "attempt": attempt,
                 "occurred_at": time(occurred_at),
@@ -152,7 +199,15 @@ fn step(position: Position, bytes: &[u8]) -> Option<Value> {
             });
             (state(Place::Ended(end)), at, rest)
         }
-        Record::Kept { at, why, stage, by, occurred_at, outcome, .. } => {
+        Record::Kept {
+            at,
+            why,
+            stage,
+            by,
+            occurred_at,
+            outcome,
+            ..
+        } => {
             let rest = json!({
                 "why": why.as_str(),
                 "stage": stage.as_str(),
@@ -170,7 +225,6 @@ fn step(position: Position, bytes: &[u8]) -> Option<Value> {
     rest["position"] = json!(position);
     Some(rest)
 }
-
 
 /// RFC 3339 in milliseconds.
 fn time(at: Timestamp) -> Value {

@@ -19,12 +19,20 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), pointer: None, challenge: None }
+        Self {
+            code,
+            detail: detail.into(),
+            pointer: None,
+            challenge: None,
+        }
     }
 
     /// A fault of the field at `pointer` (RFC 6901).
     pub(crate) fn field(pointer: &'static str, message: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer), ..Self::new(codes::FIELD, message) }
+        Self {
+            pointer: Some(pointer),
+            ..Self::new(codes::FIELD, message)
+        }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -32,7 +40,13 @@ impl Problem {
     }
 
     pub(crate) fn document(&self) -> Value {
-        let Code { name, status, title, hint, retry_after_s } = self.code;
+        let Code {
+            name,
+            status,
+            title,
+            hint,
+            retry_after_s,
+        } = self.code;
         let mut document = json!({
             "type": format!("/problems/{}", name.to_lowercase()),
             "title": title,
@@ -60,13 +74,20 @@ impl From<Denied> for Problem {
             hint: denied.hint(),
             retry_after_s: None,
         };
-        Self { challenge: Some(denied.challenge()), ..Self::new(code, denied.to_string()) }
+        Self {
+            challenge: Some(denied.challenge()),
+            ..Self::new(code, denied.to_string())
+        }
     }
 }
 
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
-        let code = if error == AskError::NoSpace { codes::NO_SPACE } else { codes::STOPPED };
+        let code = if error == AskError::NoSpace {
+            codes::NO_SPACE
+        } else {
+            codes::STOPPED
+        };
         Self::new(code, error.to_string())
     }
 }
@@ -89,11 +110,18 @@ impl IntoResponse for Problem {
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
         let body = self.document().to_string();
         let mut response = (self.code.status, content_type, body).into_response();
-        if let Some(value) = self.challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        if let Some(value) = self
+            .challenge
+            .and_then(|text| HeaderValue::try_from(text).ok())
+        {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, value);
         }
         if let Some(seconds) = self.code.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

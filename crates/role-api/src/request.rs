@@ -6,9 +6,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use countersign_rules::delivery::Submission;
-use countersign_rules::{
-    AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName, limits,
-};
+use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName, limits};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -75,7 +73,10 @@ impl<'a> Sender<'a> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let key = text("idempotency-key");
         if key.is_some_and(|key| key.is_empty() || key.len() > limits::KEY_BYTES_MAX) {
-            let detail = format!("the Idempotency-Key has 1 to {} characters", limits::KEY_BYTES_MAX);
+            let detail = format!(
+                "the Idempotency-Key has 1 to {} characters",
+                limits::KEY_BYTES_MAX
+            );
             return Err(Problem::new(codes::FIELD, detail));
         }
         // Trace context that is too long is somebody else's fault and costs the message nothing.
@@ -101,16 +102,21 @@ pub(crate) fn read(
     let body: SendBody<'_> = serde_json::from_str(request)
         .map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
     let to = agent(&body.to)?;
-    let kind = TypeName::parse(&body.kind).map_err(|error| Problem::field("/type", error.to_string()))?;
+    let kind =
+        TypeName::parse(&body.kind).map_err(|error| Problem::field("/type", error.to_string()))?;
     let lane = match &body.order_key {
         None => LaneName::default_lane(),
-        Some(key) => LaneName::parse(key)
-            .map_err(|error| Problem::field("/order_key", error.to_string()))?,
+        Some(key) => {
+            LaneName::parse(key).map_err(|error| Problem::field("/order_key", error.to_string()))?
+        }
     };
     let content_type = content_type(&body)?;
     let document = document(&body, &content_type)?;
     let body_sha256 = digest(&SHA256, document.as_bytes());
-    let body_sha256 = body_sha256.as_ref().try_into().expect("SHA-256 has 32 bytes");
+    let body_sha256 = body_sha256
+        .as_ref()
+        .try_into()
+        .expect("SHA-256 has 32 bytes");
     let key = sender.key.or(body.id.as_deref());
     let expires_at = expiry(&body, now)?;
     Ok(Submission {
@@ -148,7 +154,10 @@ fn content_type(body: &SendBody<'_>) -> Result<String, Problem> {
     match body.content_type.as_deref() {
         None | Some("application/json") => Ok(String::new()),
         Some(other) if other.len() > limits::NAME_BYTES_MAX || !other.contains('/') => {
-            Err(Problem::field("/content_type", "it is not a media type such as application/xml"))
+            Err(Problem::field(
+                "/content_type",
+                "it is not a media type such as application/xml",
+            ))
         }
         Some(other) => Ok(other.to_owned()),
     }
@@ -163,15 +172,19 @@ fn document<'a>(body: &SendBody<'a>, content_type: &str) -> Result<Cow<'a, str>,
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     let text: Result<Text<'a>, _> = serde_json::from_str(body.data.get());
     text.map(|text| text.0).map_err(|_| {
-        Problem::field("/data", format!("with content_type {content_type} it must be a text"))
+        Problem::field(
+            "/data",
+            format!("with content_type {content_type} it must be a text"),
+        )
     })
 }
 
 fn expiry(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
     match (&body.expires_at, &body.expires_in) {
-        (Some(_), Some(_)) => {
-            Err(Problem::field("/expires_in", "give expires_at or expires_in, not both"))
-        }
+        (Some(_), Some(_)) => Err(Problem::field(
+            "/expires_in",
+            "give expires_at or expires_in, not both",
+        )),
         (Some(at), None) => {
             let at: Result<jiff::Timestamp, _> = at.parse();
             let at = at.map_err(|error| Problem::field("/expires_at", error.to_string()))?;
@@ -179,7 +192,10 @@ fn expiry(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Prob
         }
         (None, Some(after)) => match parse_duration(after) {
             Some(after) => Ok(Some(now + after)),
-            None => Err(Problem::field("/expires_in", "write it like 90s, 15m, 24h or 7d")),
+            None => Err(Problem::field(
+                "/expires_in",
+                "write it like 90s, 15m, 24h or 7d",
+            )),
         },
         (None, None) => Ok(None),
     }
@@ -187,7 +203,9 @@ fn expiry(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Prob
 
 /// Reads `250ms`, `90s`, `15m`, `24h`, `7d`.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let millis: u64 = match unit {
         "ms" => 1,
@@ -197,12 +215,19 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(millis)
+        .map(Duration::from_millis)
 }
 
 fn attempts_max(body: &SendBody<'_>) -> Result<Option<u32>, Problem> {
     match body.max_attempts {
-        Some(0) => Err(Problem::field("/max_attempts", "at least one attempt is made")),
+        Some(0) => Err(Problem::field(
+            "/max_attempts",
+            "at least one attempt is made",
+        )),
         other => Ok(other),
     }
 }
@@ -230,7 +255,10 @@ fn fingerprint(body: &SendBody<'_>, to: &AgentName, data: &str) -> [u8; 16] {
         &optional(&body.causation_id),
         &optional(&body.expires_at),
         &optional(&body.expires_in),
-        &body.max_attempts.map(|max| max.to_string()).unwrap_or_default(),
+        &body
+            .max_attempts
+            .map(|max| max.to_string())
+            .unwrap_or_default(),
         data,
     ])
 }
@@ -242,5 +270,7 @@ fn digest16(texts: &[&str]) -> [u8; 16] {
         context.update(&(text.len() as u64).to_le_bytes());
         context.update(text.as_bytes());
     }
-    context.finish().as_ref()[..16].try_into().expect("SHA-256 has 32 bytes")
+    context.finish().as_ref()[..16]
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }

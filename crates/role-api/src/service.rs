@@ -16,7 +16,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use countersign_access::{Access, Denied, Scope, Verifier, bearer};
 use countersign_driver::{Clock, Handle, Health};
-use countersign_rules::delivery::{Centre, Input, Record, Reply, View, decode_accepted, decode_record};
+use countersign_rules::delivery::{
+    Centre, Input, Record, Reply, View, decode_accepted, decode_record,
+};
 use countersign_rules::{AgentName, MessageId, TenantName, limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -52,7 +54,9 @@ impl Default for Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("body_bytes_max", &self.body_bytes_max).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("body_bytes_max", &self.body_bytes_max)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +82,12 @@ impl Api {
         verifier: Arc<Verifier>,
         watchers: Arc<Watchers>,
     ) -> Self {
-        Self { centre, verifier, watchers, options: Arc::new(options) }
+        Self {
+            centre,
+            verifier,
+            watchers,
+            options: Arc::new(options),
+        }
     }
 
     /// Its routes.
@@ -87,41 +96,68 @@ impl Api {
         let many = (64 << 20).max(one);
         Router::new()
             .route("/v1/messages", post(send).layer(DefaultBodyLimit::max(one)))
-            .route("/v1/messages/batch", post(send_batch).layer(DefaultBodyLimit::max(many)))
+            .route(
+                "/v1/messages/batch",
+                post(send_batch).layer(DefaultBodyLimit::max(many)),
+            )
             .route("/v1/messages/{id}", get(look))
             .route("/v1/messages/{id}/timeline", get(timeline))
             .route("/v1/messages/{id}/data", get(data))
             .route("/v1/agents/{agent}", put(register))
             .route("/v1/counters", get(counters))
-            .route("/healthz", get(|| async { ([JSON], r#"{"status":"alive"}"#) }))
+            .route(
+                "/healthz",
+                get(|| async { ([JSON], r#"{"status":"alive"}"#) }),
+            )
             .route("/readyz", get(ready))
             .fallback(|| async { Problem::new(codes::UNKNOWN_ROUTE, "nothing is served here") })
             .with_state(self)
     }
 
-    fn access(&self, headers: &HeaderMap, scope: Scope) -> Result<(Arc<Access>, TenantName), Problem> {
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    fn access(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<(Arc<Access>, TenantName), Problem> {
+        let header = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let now_unix_s = self.options.clock.now().0.div_euclid(1_000_000);
         let access = self.verifier.verify(bearer(header)?, now_unix_s)?;
         access.require(scope)?;
         let tenant = TenantName::parse(&access.tenant).map_err(|_| {
             // A token that we signed or trust names its tenant well; any other is of no use here.
-            Problem::from(Denied::Malformed { what: "its tenant is no name".to_owned() })
+            Problem::from(Denied::Malformed {
+                what: "its tenant is no name".to_owned(),
+            })
         })?;
         Ok((access, tenant))
     }
 
     fn accepting(&self) -> Result<(), Problem> {
         if (self.options.is_draining)() {
-            return Err(Problem::new(codes::DRAINING, "no new messages are accepted"));
+            return Err(Problem::new(
+                codes::DRAINING,
+                "no new messages are accepted",
+            ));
         }
         Ok(())
     }
 
     async fn view(&self, tenant: &TenantName, id: MessageId) -> Result<View, Problem> {
-        match self.centre.ask(Input::Look { tenant: tenant.clone(), id }).await? {
+        match self
+            .centre
+            .ask(Input::Look {
+                tenant: tenant.clone(),
+                id,
+            })
+            .await?
+        {
             Reply::Message(Some(view)) => Ok(view),
-            _ => Err(Problem::new(codes::UNKNOWN_MESSAGE, format!("message {id} is not known"))),
+            _ => Err(Problem::new(
+                codes::UNKNOWN_MESSAGE,
+                format!("message {id} is not known"),
+            )),
         }
     }
 
@@ -164,7 +200,8 @@ async fn send(
     api.accepting()?;
     expect_json(&headers)?;
     let body = body.map_err(|error| unreadable(&error, api.options.body_bytes_max))?;
-    let text = std::str::from_utf8(&body).map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
+    let text =
+        std::str::from_utf8(&body).map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
     let sender = Sender::new(&tenant, &access.subject, &headers)?;
     let id = MessageId(*uuid::Uuid::now_v7().as_bytes());
     let submission = request::read(text, &body, &sender, id, api.options.clock.now())?;
@@ -206,13 +243,20 @@ async fn look(
         Some(aim) => {
             let aim = rank(aim).ok_or_else(|| {
                 let states = "accepted, waiting, pushed, stored or acknowledged";
-                Problem::new(codes::FIELD, format!("wait={aim} names no state; use {states}"))
+                Problem::new(
+                    codes::FIELD,
+                    format!("wait={aim} names no state; use {states}"),
+                )
             })?;
             let timeout = wait.timeout.as_deref().unwrap_or("30s");
             let timeout = parse_duration(timeout).ok_or_else(|| {
-                Problem::new(codes::FIELD, format!("timeout={timeout} is no duration; write 30s"))
+                Problem::new(
+                    codes::FIELD,
+                    format!("timeout={timeout} is no duration; write 30s"),
+                )
             })?;
-            api.wait_for(&tenant, id, aim, Instant::now() + timeout.min(WAIT_MAX)).await?
+            api.wait_for(&tenant, id, aim, Instant::now() + timeout.min(WAIT_MAX))
+                .await?
         }
     };
     let history = api.history(&view).await?;
@@ -240,11 +284,20 @@ async fn data(
     let view = api.view(&tenant, message_id(&id)?).await?;
     let history = api.history(&view).await?;
     let is_body = |bytes: &Bytes| {
-        matches!(decode_record(bytes), Ok(Record::Accepted(_) | Record::Carried { .. }))
+        matches!(
+            decode_record(bytes),
+            Ok(Record::Accepted(_) | Record::Carried { .. })
+        )
     };
-    let accepted = history.records.iter().map(|(_, bytes)| bytes).find(|bytes| is_body(bytes));
+    let accepted = history
+        .records
+        .iter()
+        .map(|(_, bytes)| bytes)
+        .find(|bytes| is_body(bytes));
     let Some(Ok(accepted)) = accepted.map(|bytes| decode_accepted(bytes)) else {
-        let detail = history.incomplete.unwrap_or_else(|| "its body cannot be read".to_owned());
+        let detail = history
+            .incomplete
+            .unwrap_or_else(|| "its body cannot be read".to_owned());
         return Err(Problem::new(codes::UNKNOWN_MESSAGE, detail));
     };
     let (content_type, body) = match accepted.content_type {
@@ -256,7 +309,10 @@ async fn data(
         }
     };
     // A document is somebody else's: a browser must not take it for a page of ours.
-    let guards = [("x-content-type-options", "nosniff"), ("content-security-policy", "sandbox")];
+    let guards = [
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "sandbox"),
+    ];
     Ok(([(header::CONTENT_TYPE, content_type)], guards, body).into_response())
 }
 
@@ -300,11 +356,17 @@ async fn ready(State(api): State<Api>) -> Response {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
-    (status, [JSON], json!({ "status": word, "reasons": reasons }).to_string()).into_response()
+    (
+        status,
+        [JSON],
+        json!({ "status": word, "reasons": reasons }).to_string(),
+    )
+        .into_response()
 }
 
 fn message_id(text: &str) -> Result<MessageId, Problem> {
-    text.parse().map_err(|error| Problem::new(codes::FIELD, format!("{text:?} is no message id: {error}")))
+    text.parse()
+        .map_err(|error| Problem::new(codes::FIELD, format!("{text:?} is no message id: {error}")))
 }
 
 fn json_response(document: &Value) -> Response {
@@ -313,14 +375,24 @@ fn json_response(document: &Value) -> Response {
 
 fn unreadable(error: &BytesRejection, bytes_max: usize) -> Problem {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(codes::TOO_LARGE, format!("a body has at most {bytes_max} bytes"));
+        return Problem::new(
+            codes::TOO_LARGE,
+            format!("a body has at most {bytes_max} bytes"),
+        );
     }
     Problem::new(codes::BODY, error.body_text())
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }

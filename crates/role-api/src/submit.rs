@@ -20,7 +20,14 @@ pub(crate) async fn submit(
 
 /// The receipt as JSON.
 pub(crate) fn receipt(receipt: &Receipt, agent: &str) -> String {
-    let Receipt { id, position, epoch, seq, repeated, online } = receipt;
+    let Receipt {
+        id,
+        position,
+        epoch,
+        seq,
+        repeated,
+        online,
+    } = receipt;
     let mut to = String::with_capacity(320);
     // Names need no escaping: they were parsed. The epoch is a text because JavaScript rounds.
     write!(
@@ -38,8 +45,19 @@ pub(crate) fn response(got: &Receipt, agent: &str) -> Response {
     let body = receipt(got, agent);
     if got.repeated {
         let replayed = [("idempotency-replayed", "true")];
-        (StatusCode::OK, replayed, [json, (header::LOCATION, location)], body).into_response()
+        (
+            StatusCode::OK,
+            replayed,
+            [json, (header::LOCATION, location)],
+            body,
+        )
+            .into_response()
     } else {
-        (StatusCode::ACCEPTED, [json, (header::LOCATION, location)], body).into_response()
+        (
+            StatusCode::ACCEPTED,
+            [json, (header::LOCATION, location)],
+            body,
+        )
+            .into_response()
     }
 }

@@ -41,10 +41,17 @@ impl Watchers {
 
     pub(crate) fn watch(self: &Arc<Self>, id: MessageId) -> Watch {
         let mut by_id = self.lock();
-        let watched = by_id.entry(id).or_insert_with(|| Watched { changed: Arc::default(), watchers: 0 });
+        let watched = by_id.entry(id).or_insert_with(|| Watched {
+            changed: Arc::default(),
+            watchers: 0,
+        });
         watched.watchers += 1;
         self.waiting.fetch_add(1, Ordering::Release);
-        Watch { watchers: Arc::clone(self), id, changed: Arc::clone(&watched.changed) }
+        Watch {
+            watchers: Arc::clone(self),
+            id,
+            changed: Arc::clone(&watched.changed),
+        }
     }
 
     // Nothing panics while it holds the lock, so a poisoned map is whole.

@@ -20,7 +20,11 @@ pub fn write(to: &mut Vec<u8>, message: &Accepted<'_>, push: &Push, ack_url: &st
     );
     begun.expect("writing to memory cannot fail");
     text(to, "lane", message.lane);
-    let numbers = write!(to, r#""attempt":{},"generation":{},"#, push.attempt, push.generation);
+    let numbers = write!(
+        to,
+        r#""attempt":{},"generation":{},"#,
+        push.attempt, push.generation
+    );
     numbers.expect("writing to memory cannot fail");
     time(to, "accepted_at", message.at);
     if let Some(at) = message.expires_at {
@@ -57,7 +61,9 @@ fn text(to: &mut Vec<u8>, name: &str, value: &str) {
 
 /// RFC 3339 in milliseconds; left out when it lies outside the years that have a date.
 fn time(to: &mut Vec<u8>, name: &str, at: Timestamp) {
-    let Ok(at) = jiff::Timestamp::from_microsecond(at.0) else { return };
+    let Ok(at) = jiff::Timestamp::from_microsecond(at.0) else {
+        return;
+    };
     let mut value = String::with_capacity(24);
     write!(value, "{at:.3}").expect("writing to memory cannot fail");
     text(to, name, &value);
@@ -108,9 +114,17 @@ mod tests {
             generation: 1,
         };
         let mut bytes = Vec::new();
-        write(&mut bytes, &accepted("a\u{1e}b", br#"{"n":1.50}"#), &push, "http://a/acks");
+        write(
+            &mut bytes,
+            &accepted("a\u{1e}b", br#"{"n":1.50}"#),
+            &push,
+            "http://a/acks",
+        );
         assert!(bytes.ends_with(br#""data":{"n":1.50}}"#));
-        assert!(!bytes.contains(&0x1e), "the record separator must be escaped");
+        assert!(
+            !bytes.contains(&0x1e),
+            "the record separator must be escaped"
+        );
         let value: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["id"], "07070707-0707-0707-0707-070707070707");
         assert_eq!(value["lane"], "customer \"7\"");

@@ -52,7 +52,10 @@ struct GapAnswer {
 
 impl DeliveryHub {
     pub(crate) fn new(centre: Handle<Centre>, connections: Arc<Connections>) -> Self {
-        Self { centre, connections }
+        Self {
+            centre,
+            connections,
+        }
     }
 
     /// Lets a connection in: its term is durable when this returns.
@@ -98,17 +101,25 @@ impl Hub for DeliveryHub {
     async fn on_connected(&self, caller: &Caller<Self>) -> Result<(), HubError> {
         let connection = caller.connection();
         let number = self.connect(connection).await?;
-        if connection.query("ready").is_some_and(|value| value.eq_ignore_ascii_case("auto")) {
+        if connection
+            .query("ready")
+            .is_some_and(|value| value.eq_ignore_ascii_case("auto"))
+        {
             self.ready(number, &ReadyRequest::default()).await?;
         }
         Ok(())
     }
 
     async fn on_disconnected(&self, caller: &Caller<Self>, why: Disconnect) {
-        let Some(connection) = self.connections.remove(caller.connection()) else { return };
+        let Some(connection) = self.connections.remove(caller.connection()) else {
+            return;
+        };
         tracing::debug!(connection, ?why, "a connection ended");
         if let Err(AskError::Stopped) = self.centre.tell(Input::Disconnect { connection }).await {
-            tracing::debug!(connection, "the engine has stopped: its restart ends every connection");
+            tracing::debug!(
+                connection,
+                "the engine has stopped: its restart ends every connection"
+            );
         }
     }
 }
@@ -126,8 +137,14 @@ async fn ready(
 impl From<Welcome> for ReadyAnswer {
     fn from(welcome: Welcome) -> Self {
         let gap = welcome.gap.map(|gap| match gap {
-            Gap::Ended { count } => GapAnswer { reason: "ended", count: Some(count) },
-            _ => GapAnswer { reason: "other_epoch", count: None },
+            Gap::Ended { count } => GapAnswer {
+                reason: "ended",
+                count: Some(count),
+            },
+            _ => GapAnswer {
+                reason: "other_epoch",
+                count: None,
+            },
         });
         Self {
             epoch: welcome.epoch.to_string(),

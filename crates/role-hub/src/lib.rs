@@ -66,7 +66,10 @@ pub struct HubRole {
 impl HubRole {
     /// A hub without connections.
     pub fn new(options: Options) -> Self {
-        Self { options, connections: Arc::new(Connections::default()) }
+        Self {
+            options,
+            connections: Arc::new(Connections::default()),
+        }
     }
 
     /// Where the engine sends its pushes.
@@ -77,10 +80,12 @@ impl HubRole {
     /// The hub's routes, in front of the engine behind `centre`.
     pub fn serve(self, centre: Handle<Centre>, verifier: Arc<Verifier>) -> (Router, Drain) {
         let hub = DeliveryHub::new(centre, self.connections);
-        let server = HubServer::new(hub).auth(Tokens::new(verifier)).with(|options| {
-            options.outbox_bytes_max = self.options.outbox_bytes_max;
-            options.allowed_origins = self.options.allowed_origins.clone();
-        });
+        let server = HubServer::new(hub)
+            .auth(Tokens::new(verifier))
+            .with(|options| {
+                options.outbox_bytes_max = self.options.outbox_bytes_max;
+                options.allowed_origins = self.options.allowed_origins.clone();
+            });
         let drain = Drain(server.handle());
         (server.router(&self.options.path), drain)
     }

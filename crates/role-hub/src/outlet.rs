@@ -21,7 +21,12 @@ pub struct HubOutlet {
 impl HubOutlet {
     pub(crate) fn new(connections: Arc<Connections>, ack_url: &str) -> Self {
         let ack_url = ack_url.to_owned();
-        Self { connections, ack_url, scratch: Vec::new(), last: None }
+        Self {
+            connections,
+            ack_url,
+            scratch: Vec::new(),
+            last: None,
+        }
     }
 
     /// Puts a message into its connection's queue.
@@ -29,7 +34,9 @@ impl HubOutlet {
     /// A connection that is gone needs nothing: its end is on its way to the engine. One that
     /// cannot take the message is closed, which leads to the same.
     pub fn push(&mut self, push: &Push, bodies: &Bodies) {
-        let Some(connection) = self.connection(push.connection) else { return };
+        let Some(connection) = self.connection(push.connection) else {
+            return;
+        };
         let record = match bodies.read(push.accepted) {
             Ok(record) => record,
             Err(error) => {
@@ -56,7 +63,10 @@ impl HubOutlet {
     /// stay away: two that take turns would deliver nothing.
     pub fn supersede(&mut self, connection: u64) {
         if let Some(connection) = self.connection(connection) {
-            connection.close(Some("Superseded: a newer connection of the same agent took over."), false);
+            connection.close(
+                Some("Superseded: a newer connection of the same agent took over."),
+                false,
+            );
         }
     }
 

@@ -26,10 +26,17 @@ impl Tokens {
 
 impl TokenVerifier for Tokens {
     fn verify(&self, token: &str) -> Result<Identity, Refusal> {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now_unix_s = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-        let access = self.verifier.verify(token, now_unix_s).map_err(|denied| refusal(&denied))?;
-        access.require(Scope::Hub).map_err(|denied| refusal(&denied))?;
+        let access = self
+            .verifier
+            .verify(token, now_unix_s)
+            .map_err(|denied| refusal(&denied))?;
+        access
+            .require(Scope::Hub)
+            .map_err(|denied| refusal(&denied))?;
         let client = client(&access)?;
         let expires_at = u64::try_from(access.expires_at_unix_s).unwrap_or(0);
         let user = format!("{}/{}", client.tenant, client.agent);
@@ -45,7 +52,9 @@ fn client(access: &Access) -> Result<Client, Refusal> {
             "This token speaks for no agent: ask for one whose claim 'agent' names it.",
         ));
     };
-    let bad_name = |what: &str, error| Refusal::forbidden(format!("The token's {what} is not a name: {error}."));
+    let bad_name = |what: &str, error| {
+        Refusal::forbidden(format!("The token's {what} is not a name: {error}."))
+    };
     Ok(Client {
         tenant: TenantName::parse(&access.tenant).map_err(|error| bad_name("tenant", error))?,
         agent: AgentName::parse(agent).map_err(|error| bad_name("agent", error))?,

@@ -12,7 +12,10 @@ pub(crate) fn run(args: &Args, output: Output) -> Outcome {
     runtime.block_on(async {
         let back_office = open(&args.data)?;
         let listener = listen::bind(&args.listen, "the back office").await?;
-        output.remark(&format!("back office on http://{}", listen::address(&listener)?));
+        output.remark(&format!(
+            "back office on http://{}",
+            listen::address(&listener)?
+        ));
         serve(listener, back_office, listen::interrupted())
             .await
             .map_err(|error| Failure::unexpected("the back office stopped", error))?;

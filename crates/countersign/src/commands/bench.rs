@@ -34,11 +34,20 @@ const FOLLOWED: u64 = 16;
 
 pub(crate) fn run(args: &Bench, output: Output) -> Outcome {
     let duration = parse_duration(&args.duration).map_err(|why| {
-        Failure::new(Exit::Usage, "E-USAGE", "--duration is not valid", why, "countersign bench --help")
+        Failure::new(
+            Exit::Usage,
+            "E-USAGE",
+            "--duration is not valid",
+            why,
+            "countersign bench --help",
+        )
     })?;
     let temporary = tempfile::tempdir()
         .map_err(|error| Failure::file(&std::env::temp_dir(), "create a directory in", &error))?;
-    let data = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let data = args
+        .data
+        .clone()
+        .unwrap_or_else(|| temporary.path().to_owned());
     listen::runtime()?.block_on(async {
         let flush_us = flush_time(&data)?;
         let bench = Setup::start(args, &data).await?;
@@ -59,7 +68,9 @@ fn flush_time(directory: &Path) -> Result<u64, Failure> {
     let mut times = Vec::new();
     for _ in 0..101 {
         let begun = Instant::now();
-        file.write_all(&[0; 512]).and_then(|()| file.sync_data()).map_err(failed)?;
+        file.write_all(&[0; 512])
+            .and_then(|()| file.sync_data())
+            .map_err(failed)?;
         times.push(begun.elapsed().as_micros() as u64);
     }
     times.sort_unstable();
@@ -84,7 +95,11 @@ impl Setup {
         }
         let mut config = Config::default();
         config.store.data_dir = data.to_owned();
-        for listen in [&mut config.hub.listen, &mut config.acks.listen, &mut config.token.listen] {
+        for listen in [
+            &mut config.hub.listen,
+            &mut config.acks.listen,
+            &mut config.token.listen,
+        ] {
             *listen = free_address().await?;
         }
         config.hub.drain = DurationText(Duration::ZERO);
@@ -111,7 +126,13 @@ impl Setup {
             url: Some(format!("http://{}", config.hub.listen)),
             token: Some(token(&issuer, "send read operate", None)?),
         };
-        let setup = Self { deployment, centre, agents, client: Client::new(&server)?, window };
+        let setup = Self {
+            deployment,
+            centre,
+            agents,
+            client: Client::new(&server)?,
+            window,
+        };
         setup.register(args.agents).await?;
         Ok(setup)
     }
@@ -119,7 +140,9 @@ impl Setup {
     async fn register(&self, agents: u32) -> Result<(), Failure> {
         for number in 0..agents {
             let path = format!("/v1/agents/{}", name(number));
-            self.client.send("register an agent", self.client.request(Method::PUT, &path)).await?;
+            self.client
+                .send("register an agent", self.client.request(Method::PUT, &path))
+                .await?;
         }
         Ok(())
     }
@@ -136,7 +159,8 @@ impl Setup {
         while Instant::now() < end {
             let due = match args.rate {
                 Some(rate) => {
-                    let due = begun + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate.max(1)));
+                    let due = begun
+                        + Duration::from_nanos(number * 1_000_000_000 / u64::from(rate.max(1)));
                     tokio::time::sleep_until(due.into()).await;
                     due
                 }
@@ -152,7 +176,8 @@ impl Setup {
                 "order_key": (number % 64).to_string(),
                 "data": body,
             });
-            let follow = (number % FOLLOWED == 0 && due >= counts_from).then(|| Arc::clone(&latency));
+            let follow =
+                (number % FOLLOWED == 0 && due >= counts_from).then(|| Arc::clone(&latency));
             let client = self.client.clone();
             sends.spawn(async move { send(&client, &message, due, follow).await });
             number += 1;
@@ -160,17 +185,29 @@ impl Setup {
                 done.map_err(|error| Failure::unexpected("a send failed", error))??;
             }
         }
-        let processed = meter.await.map_err(|error| Failure::unexpected("the meter failed", error))??;
+        let processed = meter
+            .await
+            .map_err(|error| Failure::unexpected("the meter failed", error))??;
         while let Some(done) = sends.join_next().await {
             done.map_err(|error| Failure::unexpected("a send failed", error))??;
         }
-        let latency = latency.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Figures { processed, sent: number, latency })
+        let latency = latency
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Ok(Figures {
+            processed,
+            sent: number,
+            latency,
+        })
     }
 
     async fn end(self) -> Result<(), Failure> {
         for agent in self.agents {
-            agent.stop().await.map_err(|error| Failure::unexpected("an agent did not stop", error))?;
+            agent
+                .stop()
+                .await
+                .map_err(|error| Failure::unexpected("an agent did not stop", error))?;
         }
         self.deployment.run_until(std::future::ready(())).await
     }
@@ -187,10 +224,15 @@ async fn send(
     let Some(latency) = follow else { return Ok(()) };
     let id = answer.body["id"].as_str().unwrap_or_default();
     let path = format!("/v1/messages/{id}?wait=acknowledged&timeout=60s");
-    client.send("wait for a message", client.request(Method::GET, &path)).await?;
+    client
+        .send("wait for a message", client.request(Method::GET, &path))
+        .await?;
     let micros = due.elapsed().as_micros() as u64;
     // What is longer than the histogram's ten minutes has timed out before.
-    let _ = latency.lock().unwrap_or_else(PoisonError::into_inner).record(micros.max(1));
+    let _ = latency
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .record(micros.max(1));
     Ok(())
 }
 
@@ -205,7 +247,12 @@ async fn processed_between(
         tokio::time::sleep_until(at.into()).await;
         match centre.ask(Input::Count).await {
             Ok(Reply::Counted(counters)) => *count = counters.processed,
-            other => return Err(Failure::unexpected("the counters are not told", format!("{other:?}"))),
+            other => {
+                return Err(Failure::unexpected(
+                    "the counters are not told",
+                    format!("{other:?}"),
+                ));
+            }
         }
     }
     Ok(counts[1] - counts[0])
@@ -240,8 +287,12 @@ fn text(document: &Value) -> String {
         "{} messages/s, accepted to acknowledged, every step on disk\n\
          latency p50 {} ms, p99 {} ms, p99.9 {} ms ({} followed)\n\
          one flush of this disk takes {} ms (median)",
-        document["messages_per_second"], latency["p50"], latency["p99"], latency["p999"],
-        latency["followed"], document["flush_ms"],
+        document["messages_per_second"],
+        latency["p50"],
+        latency["p99"],
+        latency["p999"],
+        latency["followed"],
+        document["flush_ms"],
     )
 }
 
@@ -265,7 +316,9 @@ fn token(issuer: &Issuer, scopes: &str, agent: Option<String>) -> Result<String,
         ttl: Duration::from_secs(6 * 3600),
     };
     let issued = issuer.issue(&grant, now_unix_s());
-    issued.map(|issued| issued.token).map_err(|error| Failure::unexpected("cannot sign a token", error))
+    issued
+        .map(|issued| issued.token)
+        .map_err(|error| Failure::unexpected("cannot sign a token", error))
 }
 
 async fn free_address() -> Result<String, Failure> {
@@ -288,6 +341,11 @@ fn section(name: &str, data: &Path, config: &Config) -> AgentSection {
         attempts_max: 10,
         retry_first: DurationText(Duration::from_secs(1)),
         retry_max: DurationText(Duration::from_secs(300)),
-        sink: SinkSection { kind: SinkKind::Stdout, url: None, path: None, timeout: None },
+        sink: SinkSection {
+            kind: SinkKind::Stdout,
+            url: None,
+            path: None,
+            timeout: None,
+        },
     }
 }

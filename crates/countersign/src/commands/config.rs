@@ -35,26 +35,43 @@ fn init(out: &Path, agents: &[String], output: Output) -> Outcome {
     let mut text = HEAD.to_owned();
     let mut secrets = Vec::new();
     let sender = ("sender".to_owned(), "send read operate", None);
-    let agents = agents.iter().map(|agent| (agent.clone(), "hub ack", Some(agent.clone())));
+    let agents = agents
+        .iter()
+        .map(|agent| (agent.clone(), "hub ack", Some(agent.clone())));
     for (id, scopes, agent) in std::iter::once(sender).chain(agents) {
         let secret = roles::token::new_secret()?;
         let path = out.join("secrets").join(format!("{id}.secret"));
         files::write_secret(&path, &secret)?;
-        write_client(&mut text, &id, scopes, agent.as_deref(), &roles::token::sha256_hex(&secret));
+        write_client(
+            &mut text,
+            &id,
+            scopes,
+            agent.as_deref(),
+            &roles::token::sha256_hex(&secret),
+        );
         secrets.push(path);
     }
     files::write_secret(&path, &text)?;
     let document = json!({ "config": path, "kid": made.kid, "secrets": secrets });
     output.answer(&document, || {
-        let secrets = secrets.iter().map(|path| format!("\n  secret {}", path.display()));
-        format!("wrote {}{}\n  next: countersign config check", path.display(), secrets.collect::<String>())
+        let secrets = secrets
+            .iter()
+            .map(|path| format!("\n  secret {}", path.display()));
+        format!(
+            "wrote {}{}\n  next: countersign config check",
+            path.display(),
+            secrets.collect::<String>()
+        )
     });
     Ok(ExitCode::SUCCESS)
 }
 
 fn write_client(text: &mut String, id: &str, scopes: &str, agent: Option<&str>, sha256: &str) {
     let scopes: Vec<_> = scopes.split(' ').collect();
-    let _ = write!(text, "\n[[token.clients]]\nid = {id:?}\nsecret_sha256 = \"{sha256}\"\nscopes = {scopes:?}\n");
+    let _ = write!(
+        text,
+        "\n[[token.clients]]\nid = {id:?}\nsecret_sha256 = \"{sha256}\"\nscopes = {scopes:?}\n"
+    );
     if let Some(agent) = agent {
         let _ = writeln!(text, "agent = {agent:?}");
     }
@@ -84,32 +101,53 @@ listen = "127.0.0.1:7422"
 fn check(path: &Path, strict: bool, output: Output) -> Outcome {
     let config = config::load(path)?;
     roles::keys::verifier(&config)?;
-    if config.roles.iter().any(|role| matches!(role, config::RoleName::Token)) {
+    if config
+        .roles
+        .iter()
+        .any(|role| matches!(role, config::RoleName::Token))
+    {
         roles::keys::signing(&config)?;
         roles::token::clients(&config)?;
     }
     let warnings = warnings(&config);
     let document = json!({ "config": path, "valid": true, "warnings": warnings });
     output.answer(&document, || {
-        let lines = warnings.iter().map(|warning| format!("\n  warning: {warning}"));
+        let lines = warnings
+            .iter()
+            .map(|warning| format!("\n  warning: {warning}"));
         format!("{} is valid{}", path.display(), lines.collect::<String>())
     });
-    Ok(if strict && !warnings.is_empty() { Exit::ChecksFailed.into() } else { ExitCode::SUCCESS })
+    Ok(if strict && !warnings.is_empty() {
+        Exit::ChecksFailed.into()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn warnings(config: &config::Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let listeners = [&config.hub.listen, &config.acks.listen, &config.token.listen];
+    let listeners = [
+        &config.hub.listen,
+        &config.acks.listen,
+        &config.token.listen,
+    ];
     for listen in listeners {
-        if !listen.starts_with("127.") && !listen.starts_with("localhost") && !listen.starts_with("[::1]") {
-            warnings.push(format!("{listen} is open beyond this machine and speaks plain HTTP: put TLS in front"));
+        if !listen.starts_with("127.")
+            && !listen.starts_with("localhost")
+            && !listen.starts_with("[::1]")
+        {
+            warnings.push(format!(
+                "{listen} is open beyond this machine and speaks plain HTTP: put TLS in front"
+            ));
         }
     }
     if config.token.clients.is_empty() {
         warnings.push("no client may ask for tokens: add [[token.clients]]".to_owned());
     }
     if config.store.reserve.0 < 64 << 20 {
-        warnings.push("store.reserve is below 64MiB: little room for acks once the disk is full".to_owned());
+        warnings.push(
+            "store.reserve is below 64MiB: little room for acks once the disk is full".to_owned(),
+        );
     }
     warnings
 }

@@ -27,7 +27,10 @@ use tokio::sync::{Mutex, oneshot};
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn run(args: &Dev, output: Output) -> Outcome {
-    start_log(&LogSection { level: "warn".to_owned(), ..LogSection::default() })?;
+    start_log(&LogSection {
+        level: "warn".to_owned(),
+        ..LogSection::default()
+    })?;
     let data = data_directory(args)?;
     let config = configuration(args, &data)?;
     listen::runtime()?.block_on(serve(args, &data, &config, output))
@@ -46,10 +49,14 @@ async fn serve(args: &Dev, data: &Path, config: &Config, output: Output) -> Outc
     let deployment = Deployment::start(config, &roles, demo.clone().router()).await?;
     let back_office = back_office::open(&data.join("back-office"))?;
     let (stop_back_office, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(countersign_back_office::serve(listener, back_office, async {
-        // A dropped sender means the same.
-        let _ = stopped.await;
-    }));
+    let serving = tokio::spawn(countersign_back_office::serve(
+        listener,
+        back_office,
+        async {
+            // A dropped sender means the same.
+            let _ = stopped.await;
+        },
+    ));
     demo.start().await?;
     let context = context(args, data, config)?;
     context.write()?;
@@ -60,7 +67,10 @@ async fn serve(args: &Dev, data: &Path, config: &Config, output: Output) -> Outc
     let _ = stop_back_office.send(());
     let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
     output.remark(&format!("\nstopped; the data is in {}", data.display()));
-    output.remark(&format!("go on with it: countersign dev --data {}", data.display()));
+    output.remark(&format!(
+        "go on with it: countersign dev --data {}",
+        data.display()
+    ));
     ended.map(|()| ExitCode::SUCCESS)
 }
 
@@ -68,8 +78,11 @@ fn data_directory(args: &Dev) -> Result<PathBuf, Failure> {
     if let Some(data) = &args.data {
         return Ok(data.clone());
     }
-    let made = tempfile::Builder::new().prefix("countersign-dev-").tempdir();
-    let made = made.map_err(|error| Failure::file(&std::env::temp_dir(), "create a directory in", &error))?;
+    let made = tempfile::Builder::new()
+        .prefix("countersign-dev-")
+        .tempdir();
+    let made = made
+        .map_err(|error| Failure::file(&std::env::temp_dir(), "create a directory in", &error))?;
     Ok(made.keep())
 }
 
@@ -141,7 +154,10 @@ fn context(args: &Dev, data: &Path, config: &Config) -> Result<DevContext, Failu
         subject: "dev".to_owned(),
         tenant: countersign_access::TENANT_DEFAULT.to_owned(),
         agent: None,
-        scopes: Scopes::NONE.with(Scope::Send).with(Scope::Read).with(Scope::Operate),
+        scopes: Scopes::NONE
+            .with(Scope::Send)
+            .with(Scope::Read)
+            .with(Scope::Operate),
         ttl: TOKEN_TTL,
     };
     let issued = issuer
@@ -202,11 +218,15 @@ impl Demo {
     }
 
     fn router(self) -> Router {
-        Router::new().route("/dev/agents/{agent}/{verb}", post(switch)).with_state(self)
+        Router::new()
+            .route("/dev/agents/{agent}/{verb}", post(switch))
+            .with_state(self)
     }
 
     fn may_operate(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let allowed = bearer(header)
             .and_then(|token| self.verifier.verify(token, now_unix_s()))
             .and_then(|access| access.require(Scope::Operate));
@@ -228,11 +248,21 @@ async fn switch(
         return Err((StatusCode::NOT_FOUND, detail));
     }
     match verb.as_str() {
-        "start" => demo.start().await.map_err(|failure| (failed(&failure), failure.to_string()))?,
+        "start" => demo
+            .start()
+            .await
+            .map_err(|failure| (failed(&failure), failure.to_string()))?,
         "stop" => demo.stop().await,
-        other => return Err((StatusCode::NOT_FOUND, format!("{other} is neither start nor stop"))),
+        other => {
+            return Err((
+                StatusCode::NOT_FOUND,
+                format!("{other} is neither start nor stop"),
+            ));
+        }
     }
-    Ok(axum::Json(serde_json::json!({ "agent": name, "verb": verb })))
+    Ok(axum::Json(
+        serde_json::json!({ "agent": name, "verb": verb }),
+    ))
 }
 
 fn failed(failure: &Failure) -> StatusCode {

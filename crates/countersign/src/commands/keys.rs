@@ -36,7 +36,10 @@ pub(crate) struct Made {
 
 /// Makes a key in `directory`; refuses to replace one.
 pub(crate) fn make(directory: &Path) -> Result<Made, Failure> {
-    let (signing_key, jwks) = (directory.join("signing-key.pem"), directory.join("jwks.json"));
+    let (signing_key, jwks) = (
+        directory.join("signing-key.pem"),
+        directory.join("jwks.json"),
+    );
     if signing_key.exists() {
         return Err(Failure::new(
             Exit::Conflict,
@@ -53,5 +56,9 @@ pub(crate) fn make(directory: &Path) -> Result<Made, Failure> {
     let set = KeySet::new().with_signing_key(key).jwks();
     let text = serde_json::to_string_pretty(&set).expect("a key set is JSON");
     std::fs::write(&jwks, text).map_err(|error| Failure::file(&jwks, "write", &error))?;
-    Ok(Made { kid, signing_key, jwks })
+    Ok(Made {
+        kid,
+        signing_key,
+        jwks,
+    })
 }

@@ -25,22 +25,38 @@ pub(crate) fn run(args: &Messages, output: Output) -> Outcome {
 
 /// Every field on a line of its own, in the order of the document.
 fn fields(message: &Value) -> String {
-    let Some(fields) = message.as_object() else { return message.to_string() };
-    let lines = fields.iter().map(|(name, value)| format!("{name:<16} {}", plain(value)));
+    let Some(fields) = message.as_object() else {
+        return message.to_string();
+    };
+    let lines = fields
+        .iter()
+        .map(|(name, value)| format!("{name:<16} {}", plain(value)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn timeline(document: &Value) -> String {
-    let steps = document["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let steps = document["steps"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let lines = steps.iter().map(|step| {
         let rest = step.as_object().into_iter().flatten();
         let rest = rest.filter(|(name, _)| !matches!(name.as_str(), "step" | "at"));
-        let rest: Vec<_> = rest.map(|(name, value)| format!("{name}={}", plain(value))).collect();
-        format!("{}  {:<13} {}", plain(&step["at"]), plain(&step["step"]), rest.join(" "))
+        let rest: Vec<_> = rest
+            .map(|(name, value)| format!("{name}={}", plain(value)))
+            .collect();
+        format!(
+            "{}  {:<13} {}",
+            plain(&step["at"]),
+            plain(&step["step"]),
+            rest.join(" ")
+        )
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -17,7 +17,10 @@ const ON_THE_WAY: [&str; 4] = ["waiting", "pushed", "stored", "acknowledged"];
 
 pub(crate) fn run(args: &Send, output: Output) -> Outcome {
     let body = body(args)?;
-    let key = args.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let key = args
+        .id
+        .clone()
+        .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let client = Client::new(&args.server)?;
     if args.print_curl {
         println!("{}", curl(&client, &key, &body));
@@ -29,7 +32,9 @@ pub(crate) fn run(args: &Send, output: Output) -> Outcome {
 async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Output) -> Outcome {
     let timeout = parse_duration(&args.timeout).map_err(|why| usage("--timeout", why))?;
     let begun = Instant::now();
-    let request = client.request(Method::POST, "/v1/messages").header("idempotency-key", key);
+    let request = client
+        .request(Method::POST, "/v1/messages")
+        .header("idempotency-key", key);
     let answer = client.send("send the message", request.json(body)).await?;
     let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
     let Some(until) = &args.wait else {
@@ -37,7 +42,10 @@ async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Out
             println!("{id}");
         }
         output.answer(&answer.body, || match answer.replayed {
-            true => format!("{} {id} (sent before with this key)", state_of(&answer.body)),
+            true => format!(
+                "{} {id} (sent before with this key)",
+                state_of(&answer.body)
+            ),
             false => format!("accepted {id}"),
         });
         return Ok(ExitCode::SUCCESS);
@@ -61,17 +69,31 @@ async fn follow(
     begun: Instant,
     output: Output,
 ) -> Result<Value, Failure> {
-    let last_step = ON_THE_WAY.iter().position(|state| *state == until).ok_or_else(|| {
-        usage("--wait", format!("{until:?} is no state; use one of {}", ON_THE_WAY.join(", ")))
-    })?;
+    let last_step = ON_THE_WAY
+        .iter()
+        .position(|state| *state == until)
+        .ok_or_else(|| {
+            usage(
+                "--wait",
+                format!(
+                    "{until:?} is no state; use one of {}",
+                    ON_THE_WAY.join(", ")
+                ),
+            )
+        })?;
     let mut printed = 0;
     loop {
         let left = timeout.saturating_sub(begun.elapsed());
         let aim = ON_THE_WAY[printed.max(1).min(last_step)];
         // The first look returns at once, so that an offline agent is told without delay.
         let wait = if printed == 0 { Duration::ZERO } else { left };
-        let path = format!("/v1/messages/{id}?wait={aim}&timeout={}ms", wait.as_millis());
-        let message = client.send("wait for the message", client.request(Method::GET, &path)).await?;
+        let path = format!(
+            "/v1/messages/{id}?wait={aim}&timeout={}ms",
+            wait.as_millis()
+        );
+        let message = client
+            .send("wait for the message", client.request(Method::GET, &path))
+            .await?;
         let message = message.body;
         let state = state_of(&message).to_owned();
         let reached = ON_THE_WAY.iter().position(|known| *known == state);
@@ -103,15 +125,29 @@ fn line_for(state: &str, message: &Value, elapsed: Duration) -> Option<String> {
         ("acknowledged", _) => outcome_of(message),
         _ => String::new(),
     };
-    known.then(|| format!("{state:<13} after {:>7.1} ms{remark}", elapsed.as_secs_f64() * 1000.0))
+    known.then(|| {
+        format!(
+            "{state:<13} after {:>7.1} ms{remark}",
+            elapsed.as_secs_f64() * 1000.0
+        )
+    })
 }
 
 fn line_of_end(state: &str, message: &Value, elapsed: Duration) -> String {
-    format!("{state:<13} after {:>7.1} ms{}", elapsed.as_secs_f64() * 1000.0, outcome_of(message))
+    format!(
+        "{state:<13} after {:>7.1} ms{}",
+        elapsed.as_secs_f64() * 1000.0,
+        outcome_of(message)
+    )
 }
 
 fn outcome_of(message: &Value) -> String {
-    let text = |name: &str| message["outcome"][name].as_str().unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        message["outcome"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     match (text("code"), text("detail")) {
         (code, _) if code.is_empty() => String::new(),
         (code, detail) if detail.is_empty() => format!(" ({code})"),
@@ -174,7 +210,10 @@ fn data(args: &Send) -> Result<(Value, Option<String>), Failure> {
         }
         inline => (inline.to_owned(), None),
     };
-    let content_type = args.content_type.clone().or_else(|| name.and_then(content_type_of));
+    let content_type = args
+        .content_type
+        .clone()
+        .or_else(|| name.and_then(content_type_of));
     match content_type {
         Some(other) if other != "application/json" => Ok((Value::String(text), Some(other))),
         _ => match serde_json::from_str(&text) {
@@ -233,5 +272,11 @@ fn curl(client: &Client, key: &str, body: &Value) -> String {
 }
 
 fn usage(option: &str, why: String) -> Failure {
-    Failure::new(Exit::Usage, "E-USAGE", format!("{option} is not valid"), why, "countersign send --help")
+    Failure::new(
+        Exit::Usage,
+        "E-USAGE",
+        format!("{option} is not valid"),
+        why,
+        "countersign send --help",
+    )
 }

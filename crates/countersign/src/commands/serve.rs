@@ -21,7 +21,13 @@ pub(crate) fn run(args: &Serve, output: Output) -> Outcome {
     if roles.is_empty() {
         let todo = "name some under `roles` in the configuration, or with --roles";
         let why = "the configuration names no role";
-        return Err(Failure::new(Exit::Usage, "E-NO-ROLES", "there is nothing to serve", why, todo));
+        return Err(Failure::new(
+            Exit::Usage,
+            "E-NO-ROLES",
+            "there is nothing to serve",
+            why,
+            todo,
+        ));
     }
     listen::runtime()?.block_on(async {
         let deployment = Deployment::start(&config, &roles, Router::new()).await?;
@@ -36,7 +42,10 @@ fn announce(config: &Config, deployment: &Deployment, output: Output) {
     output.remark(&format!("countersign {}", env!("CARGO_PKG_VERSION")));
     if let Some(address) = addresses.hub {
         output.remark(&format!("  hub and send API  http://{address}"));
-        output.remark(&format!("  acks go to        {}", ack_url(config, &addresses)));
+        output.remark(&format!(
+            "  acks go to        {}",
+            ack_url(config, &addresses)
+        ));
     }
     if let Some(address) = addresses.acks {
         output.remark(&format!("  ack API           http://{address}"));
@@ -44,7 +53,10 @@ fn announce(config: &Config, deployment: &Deployment, output: Output) {
     if let Some(address) = addresses.token {
         output.remark(&format!("  token service     http://{address}"));
     }
-    output.remark(&format!("  data              {}", config.store.data_dir.display()));
+    output.remark(&format!(
+        "  data              {}",
+        config.store.data_dir.display()
+    ));
 }
 
 /// Logs to stderr; `RUST_LOG` wins over the configuration.
@@ -55,9 +67,17 @@ pub(crate) fn start_log(log: &LogSection) -> Result<(), Failure> {
     };
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         let todo = "write it like info, or countersign=debug,info";
-        Failure::new(Exit::ConfigInvalid, "E-LOG-LEVEL", "the log level is not valid", error.to_string(), todo)
+        Failure::new(
+            Exit::ConfigInvalid,
+            "E-LOG-LEVEL",
+            "the log level is not valid",
+            error.to_string(),
+            todo,
+        )
     })?;
-    let log_to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr)
+    let log_to = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => log_to.compact().init(),

@@ -14,7 +14,13 @@ use std::process::ExitCode;
 
 pub(crate) fn run(args: Token, output: Output) -> Outcome {
     match args {
-        Token::New { agent, scope, tenant, ttl, config } => {
+        Token::New {
+            agent,
+            scope,
+            tenant,
+            ttl,
+            config,
+        } => {
             let grant = grant(agent, &scope, tenant, &ttl)?;
             new(&config::load(&config)?, &grant, output)
         }
@@ -29,7 +35,13 @@ fn grant(
     ttl: &str,
 ) -> Result<Grant, Failure> {
     let usage = |why: String| {
-        Failure::new(Exit::Usage, "E-USAGE", "the token cannot be made", why, "countersign token new --help")
+        Failure::new(
+            Exit::Usage,
+            "E-USAGE",
+            "the token cannot be made",
+            why,
+            "countersign token new --help",
+        )
     };
     let scopes = match (scope.is_empty(), &agent) {
         (true, Some(_)) => "hub ack".to_owned(),
@@ -39,7 +51,13 @@ fn grant(
     let scopes = Scopes::parse(&scopes).map_err(|error| usage(error.to_string()))?;
     let ttl = parse_duration(ttl).map_err(usage)?;
     let subject = agent.clone().unwrap_or_else(|| "cli".to_owned());
-    Ok(Grant { subject, tenant, agent, scopes, ttl })
+    Ok(Grant {
+        subject,
+        tenant,
+        agent,
+        scopes,
+        ttl,
+    })
 }
 
 fn new(config: &Config, grant: &Grant, output: Output) -> Outcome {
@@ -72,14 +90,26 @@ fn explain(token: &str, config: &Path, output: Output) -> Outcome {
     output.answer(&document, || {
         let verdict = match explained.refusals.first() {
             None => "accepted".to_owned(),
-            Some(first) => format!("refused: {} [{}]\n     do: {}", first.reason, first.code, first.hint),
+            Some(first) => format!(
+                "refused: {} [{}]\n     do: {}",
+                first.reason, first.code, first.hint
+            ),
         };
         let shown = |part: &Option<serde_json::Value>| {
-            part.as_ref().map_or("unreadable".to_owned(), ToString::to_string)
+            part.as_ref()
+                .map_or("unreadable".to_owned(), ToString::to_string)
         };
-        format!("header {}\nclaims {}\n{verdict}", shown(&explained.header), shown(&explained.claims))
+        format!(
+            "header {}\nclaims {}\n{verdict}",
+            shown(&explained.header),
+            shown(&explained.claims)
+        )
     });
-    Ok(if explained.accepted { ExitCode::SUCCESS } else { Exit::NotAuthorised.into() })
+    Ok(if explained.accepted {
+        ExitCode::SUCCESS
+    } else {
+        Exit::NotAuthorised.into()
+    })
 }
 
 pub(crate) fn now_unix_s() -> i64 {

@@ -53,7 +53,10 @@ fn parse(
         Failure::new(
             Exit::ConfigInvalid,
             "E-CONFIG-ENVIRONMENT",
-            format!("the configuration is not valid once {} is applied", names.join(", ")),
+            format!(
+                "the configuration is not valid once {} is applied",
+                names.join(", ")
+            ),
             first_line(error.message()),
             "correct or unset the variable",
         )
@@ -61,7 +64,8 @@ fn parse(
 }
 
 fn is_key(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|key| !NOT_KEYS.contains(&key))
+    name.strip_prefix(PREFIX)
+        .is_some_and(|key| !NOT_KEYS.contains(&key))
 }
 
 /// Sets `section.key` for `COUNTERSIGN_SECTION__KEY`.
@@ -79,7 +83,10 @@ fn overlay(table: &mut Table, name: &str, value: &str) {
     let value_text = value.to_owned();
     let parsed = toml::from_str::<Table>(&format!("v = {value}")).ok();
     let value = parsed.and_then(|mut table| table.remove("v"));
-    at.insert(key.to_owned(), value.unwrap_or_else(|| Value::String(value_text)));
+    at.insert(
+        key.to_owned(),
+        value.unwrap_or_else(|| Value::String(value_text)),
+    );
 }
 
 fn invalid(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
@@ -87,14 +94,22 @@ fn invalid(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
         Some(span) => {
             let before = &text[..span.start.min(text.len())];
             let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let column = before
+                .rsplit('\n')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count()
+                + 1;
             format!("{}:{line}:{column}", path.display())
         }
         None => path.display().to_string(),
     };
     let message = first_line(error.message());
     let todo = match did_you_mean(&message) {
-        Some(nearest) => format!("did you mean `{nearest}`? Correct it, then: countersign config check"),
+        Some(nearest) => {
+            format!("did you mean `{nearest}`? Correct it, then: countersign config check")
+        }
         None => "correct it, then: countersign config check".to_owned(),
     };
     let what = format!("the configuration is not valid at {place}");
@@ -107,7 +122,9 @@ fn first_line(message: &str) -> String {
 
 /// The known key nearest to the unknown one, out of the parser's own sentence.
 fn did_you_mean(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let rest = message
+        .strip_prefix("unknown field `")
+        .or_else(|| message.strip_prefix("unknown variant `"))?;
     let (wrong, rest) = rest.split_once('`')?;
     let known = rest.split('`').skip(1).step_by(2);
     known
@@ -140,7 +157,9 @@ mod tests {
     use super::*;
 
     fn failure(text: &str) -> String {
-        parse(text, Path::new("countersign.toml"), std::iter::empty()).unwrap_err().to_string()
+        parse(text, Path::new("countersign.toml"), std::iter::empty())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -153,7 +172,10 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_is_refused_with_how_to_write_it() {
         let told = failure("[hub]\ndrain = \"5 bananas\"\n");
-        assert!(told.contains("countersign.toml:2") && told.contains("90s"), "{told}");
+        assert!(
+            told.contains("countersign.toml:2") && told.contains("90s"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -162,7 +184,12 @@ mod tests {
         let path = Path::new("c.toml");
         let config = parse("", path, set("COUNTERSIGN_DELIVERY__WINDOW_MESSAGES", "7")).unwrap();
         assert_eq!(config.delivery.window_messages, 7);
-        let told = parse("", path, set("COUNTERSIGN_HUB__LISTN", "7")).unwrap_err().to_string();
-        assert!(told.contains("COUNTERSIGN_HUB__LISTN") && told.contains("listn"), "{told}");
+        let told = parse("", path, set("COUNTERSIGN_HUB__LISTN", "7"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("COUNTERSIGN_HUB__LISTN") && told.contains("listn"),
+            "{told}"
+        );
     }
 }

@@ -8,6 +8,5 @@ mod schema;
 
 pub(crate) use load::load;
 pub(crate) use schema::{
-    AgentSection, ClientEntry, Config, LogFormat, LogSection, RoleName, SinkKind,
-    SinkSection,
+    AgentSection, ClientEntry, Config, LogFormat, LogSection, RoleName, SinkKind, SinkSection,
 };

@@ -235,7 +235,12 @@ pub(crate) enum SinkKind {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            roles: vec![RoleName::Api, RoleName::Hub, RoleName::Acks, RoleName::Token],
+            roles: vec![
+                RoleName::Api,
+                RoleName::Hub,
+                RoleName::Acks,
+                RoleName::Token,
+            ],
             store: StoreSection::default(),
             hub: HubSection::default(),
             acks: AcksSection::default(),
@@ -270,7 +275,12 @@ impl Default for HubSection {
 
 impl Default for AcksSection {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7421".to_owned(), public_url: None, pull_url: None, pull_token_file: None }
+        Self {
+            listen: "127.0.0.1:7421".to_owned(),
+            public_url: None,
+            pull_url: None,
+            pull_token_file: None,
+        }
     }
 }
 
@@ -310,6 +320,9 @@ impl Default for DeliverySection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
     }
 }

@@ -18,6 +18,18 @@ impl Outlet<AckStore> for Followed {
 /// Opens the ack journal and starts its loop. Its records are held until the centre has read them.
 pub(crate) fn start(config: &Config) -> Result<Service<AckStore>, Failure> {
     let directory = config.store.data_dir.join("acks");
-    let opened = store::open(AckStore::new(), &directory, config.store.reserve.0, "the ack API")?;
-    store::start(opened, Followed, Options { held: true, ..Options::default() })
+    let opened = store::open(
+        AckStore::new(),
+        &directory,
+        config.store.reserve.0,
+        "the ack API",
+    )?;
+    store::start(
+        opened,
+        Followed,
+        Options {
+            held: true,
+            ..Options::default()
+        },
+    )
 }

@@ -3,9 +3,7 @@
 use crate::config::{AgentSection, SinkKind};
 use crate::exit::{Exit, Failure};
 use crate::files;
-use countersign_role_agent::{
-    Agent, FolderSink, HttpSink, Options, Sink, StdoutSink, TokenSource,
-};
+use countersign_role_agent::{Agent, FolderSink, HttpSink, Options, Sink, StdoutSink, TokenSource};
 use countersign_rules::retry::RetryPolicy;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,16 +34,20 @@ pub(crate) async fn start_with(
             delay_max: section.retry_max.0,
         };
     });
-    Agent::start(options, sink).await.map_err(|error| wrong(section, &error.to_string()))
+    Agent::start(options, sink)
+        .await
+        .map_err(|error| wrong(section, &error.to_string()))
 }
 
 fn token_source(section: &AgentSection) -> Result<TokenSource, Failure> {
     if let Some(path) = &section.token_file {
         return Ok(TokenSource::File(path.clone()));
     }
-    let (Some(token_url), Some(client_id), Some(secret_file)) =
-        (&section.token_url, &section.client_id, &section.client_secret_file)
-    else {
+    let (Some(token_url), Some(client_id), Some(secret_file)) = (
+        &section.token_url,
+        &section.client_id,
+        &section.client_secret_file,
+    ) else {
         let why = "it has neither token_file nor token_url, client_id and client_secret_file";
         return Err(wrong(section, why));
     };
@@ -63,12 +65,19 @@ fn sink(section: &AgentSection) -> Result<Arc<dyn Sink>, Failure> {
     match section.sink.kind {
         SinkKind::Stdout => Ok(Arc::new(StdoutSink)),
         SinkKind::Folder => {
-            let path: &Path = section.sink.path.as_deref().ok_or_else(|| missing("path"))?;
+            let path: &Path = section
+                .sink
+                .path
+                .as_deref()
+                .ok_or_else(|| missing("path"))?;
             Ok(Arc::new(FolderSink::new(path).map_err(failed)?))
         }
         SinkKind::Http => {
             let url = section.sink.url.as_deref().ok_or_else(|| missing("url"))?;
-            let timeout = section.sink.timeout.map_or(SINK_TIMEOUT, |timeout| timeout.0);
+            let timeout = section
+                .sink
+                .timeout
+                .map_or(SINK_TIMEOUT, |timeout| timeout.0);
             Ok(Arc::new(HttpSink::new(url, timeout).map_err(failed)?))
         }
     }

@@ -47,6 +47,11 @@ pub(crate) fn start(
         ..Policy::default()
     };
     let directory = config.store.data_dir.join("centre");
-    let opened = store::open(Centre::new(policy), &directory, config.store.reserve.0, "the centre")?;
+    let opened = store::open(
+        Centre::new(policy),
+        &directory,
+        config.store.reserve.0,
+        "the centre",
+    )?;
     store::start(opened, CentreOutlet { hub, watchers }, Options::default())
 }

@@ -73,7 +73,9 @@ impl Deployment {
         };
         if let Some(listener) = listeners.token {
             let router = token::service(config)?.router();
-            deployment.servers.spawn(listen::serve(listener, router, stopped.clone()));
+            deployment
+                .servers
+                .spawn(listen::serve(listener, router, stopped.clone()));
         }
         if let Some(listener) = listeners.acks {
             let service = acks::start(config)?;
@@ -83,11 +85,15 @@ impl Deployment {
                 countersign_role_ack::Options::default(),
             );
             deployment.acks = Some(service);
-            deployment.servers.spawn(listen::serve(listener, router, stopped.clone()));
+            deployment
+                .servers
+                .spawn(listen::serve(listener, router, stopped.clone()));
         }
         if let Some(listener) = listeners.hub {
             let router = deployment.start_centre(config, roles, &verifier, extra)?;
-            deployment.servers.spawn(listen::serve(listener, router, stopped));
+            deployment
+                .servers
+                .spawn(listen::serve(listener, router, stopped));
         }
         Ok(deployment)
     }
@@ -143,7 +149,11 @@ impl Deployment {
                 following.await;
             })));
         }
-        let url = config.acks.pull_url.clone().unwrap_or_else(|| format!("http://{}", config.acks.listen));
+        let url = config
+            .acks
+            .pull_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", config.acks.listen));
         let token = match &config.acks.pull_token_file {
             Some(path) => TokenSource::File(path.clone()),
             None => TokenSource::Own(Box::new(Issuer {
@@ -174,7 +184,12 @@ impl Deployment {
     }
 
     async fn failed(&mut self) -> Failure {
-        let Self { centre, acks, servers, .. } = self;
+        let Self {
+            centre,
+            acks,
+            servers,
+            ..
+        } = self;
         let ended = async |what, service: &mut Option<_>| match service {
             Some(service) => store::ended(what, &Service::ended(service).await),
             None => std::future::pending().await,
@@ -225,16 +240,24 @@ impl Deployment {
 
 /// Where agents post acknowledgements.
 pub(crate) fn ack_url(config: &Config, addresses: &Addresses) -> String {
-    let base = config.acks.public_url.clone().unwrap_or_else(|| match addresses.acks {
-        Some(address) => format!("http://{address}"),
-        None => format!("http://{}", config.acks.listen),
-    });
+    let base = config
+        .acks
+        .public_url
+        .clone()
+        .unwrap_or_else(|| match addresses.acks {
+            Some(address) => format!("http://{address}"),
+            None => format!("http://{}", config.acks.listen),
+        });
     format!("{}/acks/v1/acks", base.trim_end_matches('/'))
 }
 
 impl Listeners {
     async fn bind(config: &Config, roles: &[Role], is_centre: bool) -> Result<Self, Failure> {
-        let mut listeners = Self { hub: None, acks: None, token: None };
+        let mut listeners = Self {
+            hub: None,
+            acks: None,
+            token: None,
+        };
         if is_centre {
             listeners.hub = Some(listen::bind(&config.hub.listen, "hub and send API").await?);
         }
@@ -248,7 +271,12 @@ impl Listeners {
     }
 
     fn addresses(&self) -> Result<Addresses, Failure> {
-        let of = |listener: &Option<TcpListener>| listener.as_ref().map(listen::address).transpose();
-        Ok(Addresses { hub: of(&self.hub)?, acks: of(&self.acks)?, token: of(&self.token)? })
+        let of =
+            |listener: &Option<TcpListener>| listener.as_ref().map(listen::address).transpose();
+        Ok(Addresses {
+            hub: of(&self.hub)?,
+            acks: of(&self.acks)?,
+            token: of(&self.token)?,
+        })
     }
 }

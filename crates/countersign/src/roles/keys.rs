@@ -24,7 +24,10 @@ pub(crate) fn verifier(config: &Config) -> Result<Verifier, Failure> {
         return Err(missing(path));
     }
     let keys = KeySet::from_jwks(&files::read(path)?).map_err(|error| unreadable(path, &error))?;
-    Ok(Verifier::new(keys, Options::new(&config.token.issuer, &config.token.audience)))
+    Ok(Verifier::new(
+        keys,
+        Options::new(&config.token.issuer, &config.token.audience),
+    ))
 }
 
 fn missing(path: &Path) -> Failure {

@@ -29,7 +29,10 @@ pub(crate) async fn bind(address: &str, what: &str) -> Result<TcpListener, Failu
             ErrorKind::PermissionDenied => {
                 ("E-PORT-NOT-ALLOWED", "choose a port above 1023".to_owned())
             }
-            _ => ("E-ADDRESS", format!("write the address of {what} like 127.0.0.1:7420")),
+            _ => (
+                "E-ADDRESS",
+                format!("write the address of {what} like 127.0.0.1:7420"),
+            ),
         };
         let what = format!("{what} cannot listen at {address}");
         Failure::new(Exit::CannotConnect, code, what, error.to_string(), todo)
@@ -38,7 +41,9 @@ pub(crate) async fn bind(address: &str, what: &str) -> Result<TcpListener, Failu
 
 /// Where a listener listens.
 pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|error| Failure::unexpected("a socket has no address", error))
+    listener
+        .local_addr()
+        .map_err(|error| Failure::unexpected("a socket has no address", error))
 }
 
 /// Serves `router` until `stop` says so; requests under way are finished.
@@ -57,7 +62,9 @@ pub(crate) async fn serve(
         // A closed channel means that the process is ending too.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 /// Ctrl-C, or SIGTERM where there is one.

@@ -114,7 +114,11 @@ impl Remote {
         let url = format!("{}/acks/v1/journal", self.url.trim_end_matches('/'));
         let query = format!("?after={after}&limit={PAGE_BYTES}&wait=20&confirmed={after}");
         let request = http.get(url + &query).bearer_auth(self.token()?);
-        let response = request.timeout(Duration::from_secs(40)).send().await?.error_for_status()?;
+        let response = request
+            .timeout(Duration::from_secs(40))
+            .send()
+            .await?
+            .error_for_status()?;
         let body: Bytes = response.bytes().await?;
         Ok(page::decode(body)?)
     }
@@ -130,7 +134,9 @@ impl Remote {
                     scopes: countersign_access::Scopes::NONE.with(countersign_access::Scope::Pull),
                     ttl: Duration::from_secs(120),
                 };
-                Ok(issuer.issue(&grant, jiff::Timestamp::now().as_second())?.token)
+                Ok(issuer
+                    .issue(&grant, jiff::Timestamp::now().as_second())?
+                    .token)
             }
         }
     }
@@ -145,8 +151,18 @@ async fn read_so_far(centre: &Handle<Centre>, source: u64) -> Result<Position, C
 
 /// Acts on a page, and waits until that is durable.
 async fn bring(centre: &Handle<Centre>, page: Page) -> Result<(), CentreStopped> {
-    let acks = page.records.iter().filter_map(|(position, record)| ack(*position, record)).collect();
-    centre.ask(Input::Acks { source: page.epoch, through: page.through, acks }).await?;
+    let acks = page
+        .records
+        .iter()
+        .filter_map(|(position, record)| ack(*position, record))
+        .collect();
+    centre
+        .ask(Input::Acks {
+            source: page.epoch,
+            through: page.through,
+            acks,
+        })
+        .await?;
     Ok(())
 }
 

@@ -15,8 +15,12 @@ pub(crate) fn open<M: Machine>(
 ) -> Result<Opened<M, RealFiles, Waiting<M>>, Failure> {
     std::fs::create_dir_all(directory)
         .map_err(|error| Failure::file(directory, "create", &error))?;
-    let files = RealFiles::new(directory).map_err(|error| Failure::file(directory, "open", &error))?;
-    let options = journal::Options { reserve_bytes, ..journal::Options::default() };
+    let files =
+        RealFiles::new(directory).map_err(|error| Failure::file(directory, "open", &error))?;
+    let options = journal::Options {
+        reserve_bytes,
+        ..journal::Options::default()
+    };
     let opened = countersign_driver::open(machine, files, options, new_store()?);
     let opened = opened.map_err(|error| refused(directory, what, &error))?;
     report(&opened, directory, what);
@@ -60,10 +64,17 @@ fn report<M: Machine>(opened: &Opened<M, RealFiles, Waiting<M>>, directory: &Pat
     tracing::info!(store = what, directory = %directory.display(), records, epoch, "store opened");
     if !opened.damaged.is_empty() {
         let damaged = &opened.damaged;
-        tracing::error!(store = what, ?damaged, "records are damaged; what follows them was kept");
+        tracing::error!(
+            store = what,
+            ?damaged,
+            "records are damaged; what follows them was kept"
+        );
     }
     if recovered.epoch_changed {
-        tracing::error!(store = what, "acknowledged records are gone; the store begins a new epoch");
+        tracing::error!(
+            store = what,
+            "acknowledged records are gone; the store begins a new epoch"
+        );
     }
 }
 
@@ -73,7 +84,11 @@ fn refused(directory: &Path, what: &str, error: &OpenError) -> Failure {
         let todo = "stop the other process, or give this one a data directory of its own";
         (Exit::Conflict, "E-STORE-LOCKED", todo)
     } else {
-        (Exit::Unexpected, "E-STORE-OPEN", "look at the disk; nothing was changed")
+        (
+            Exit::Unexpected,
+            "E-STORE-OPEN",
+            "look at the disk; nothing was changed",
+        )
     };
     let what = format!("cannot open the store of {what} in {}", directory.display());
     Failure::new(exit, code, what, error.to_string(), todo)
