@@ -4,8 +4,10 @@ use bytes::Bytes;
 use countersign_journal::{ReadError, Reader, RealFiles};
 use countersign_rules::{Machine, Position};
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// An input with the one who waits for its reply.
@@ -48,6 +50,25 @@ pub struct Handle<M: Machine> {
     pub(crate) store: StoreInfo,
 }
 
+/// A reply on its way. Dropping it does not take the input back.
+#[must_use = "the reply tells whether the input was refused"]
+pub struct Answer<M: Machine>(oneshot::Receiver<Result<M::Reply, AskError>>);
+
+impl<M: Machine> Future for Answer<M> {
+    type Output = Result<M::Reply, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = Pin::new(&mut self.0).poll(context);
+        reply.map(|reply| reply.map_err(|_| AskError::Stopped)?)
+    }
+}
+
+impl<M: Machine> fmt::Debug for Answer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
 /// What identifies the store behind a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreInfo {
@@ -66,13 +87,23 @@ impl<M: Machine> Handle<M> {
     /// # Errors
     /// The disk is too full for an input that would keep something new, or the loop has ended.
     pub async fn ask(&self, input: M::Input) -> Result<M::Reply, AskError> {
+        self.bring(input).await?.await
+    }
+
+    /// Brings `input` and waits only for its place in the queue; what is given waits for the
+    /// reply. Inputs brought one after the other are stepped in that order, in one batch if they
+    /// can be.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn bring(&self, input: M::Input) -> Result<Answer<M>, AskError> {
         let (waiting, reply) = oneshot::channel();
         let ask = Ask {
             input,
             waiting: Some(waiting),
         };
         self.asks.send(ask).await.map_err(|_| AskError::Stopped)?;
-        reply.await.map_err(|_| AskError::Stopped)?
+        Ok(Answer(reply))
     }
 
     /// Brings `input` and waits only for its place in the queue.

@@ -26,7 +26,7 @@ mod service;
 pub use bodies::Bodies;
 pub use clock::Clock;
 pub use engine::{Engine, Sealed};
-pub use handle::{AskError, Handle, Health, StoreInfo};
+pub use handle::{Answer, AskError, Handle, Health, StoreInfo};
 pub use open::{OpenError, Opened, open};
 pub use service::{Options, Outlet, Service, StopReason, Waiting};
 
