@@ -34,10 +34,10 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The body is not JSON, or not of the right shape.
-    BODY = "E-BODY", BAD_REQUEST, "The body is not understood",
-        "send JSON with to, type and data; see the detail for the place";
-    /// A field has a value that is not allowed.
+    /// The body is not JSON, or did not arrive whole.
+    BODY = "E-BODY", BAD_REQUEST, "The body is not JSON",
+        "send JSON; see the detail for the place where it ceases to be JSON";
+    /// A field is missing, unknown, of another type, or has a value that is not allowed.
     FIELD = "E-FIELD", BAD_REQUEST, "A field is not valid", "correct the field named in errors";
     /// The content type is not JSON.
     CONTENT_TYPE = "E-CONTENT-TYPE", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported",
@@ -54,14 +54,23 @@ codes! {
     /// The idempotency key was used with another content.
     KEY_REUSED = "E-KEY-REUSED", UNPROCESSABLE_ENTITY, "The idempotency key was used for another message",
         "use a new key for a new message, or send exactly what was sent before";
+    /// The id belongs to another message.
+    ID_TAKEN = "E-ID-TAKEN", CONFLICT, "There is another message with this id",
+        "leave the id out, or make a new one; to send the same message again, use its idempotency key";
     /// The message would be expired at once.
     EXPIRED = "E-EXPIRED", UNPROCESSABLE_ENTITY, "The message would expire before it is accepted",
         "give it a later expires_at";
     /// No such message, or one of another tenant.
     UNKNOWN_MESSAGE = "E-UNKNOWN-MESSAGE", NOT_FOUND, "There is no such message",
         "check the id; finished messages are forgotten after the retention";
+    /// The message is known, but the journal does not serve its record.
+    UNREADABLE = "E-UNREADABLE", INTERNAL_SERVER_ERROR, "The message's record cannot be read",
+        "look at the server's log and at its disk; the timeline names the record";
     /// No such route.
     UNKNOWN_ROUTE = "E-UNKNOWN-ROUTE", NOT_FOUND, "There is no such address", "see the documentation for the routes";
+    /// The route is there, but not for this method.
+    METHOD = "E-METHOD", METHOD_NOT_ALLOWED, "The address does not take this method",
+        "see the header Allow for those it takes";
     /// The disk is full up to its reserve.
     NO_SPACE = "E-NO-SPACE", INSUFFICIENT_STORAGE, "The disk is full up to its reserve",
         "free disk space; nothing that was accepted is lost, and acknowledgements go on", retry 5;

@@ -2,53 +2,86 @@
 
 use bytes::Bytes;
 use countersign_driver::Handle;
-use countersign_driver::journal::ReadError;
 use countersign_rules::Position;
-use countersign_rules::delivery::{Centre, Record, decode_record};
+use countersign_rules::delivery::{Accepted, Centre, Record, decode_accepted, decode_record};
+use serde::Serialize;
 
 /// A message's records, oldest first.
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) records: Vec<(Position, Bytes)>,
-    /// Why older records are missing, if they are.
-    pub(crate) incomplete: Option<String>,
+    /// Where it breaks off, if it does: what happened before is not known here.
+    pub(crate) missing: Option<Missing>,
+}
+
+/// A record that cannot be served.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Missing {
+    pub(crate) position: Position,
+    pub(crate) reason: String,
 }
 
 /// Most records read back for one message: a message pushed again for months has more than anybody
 /// reads.
 const RECORDS_MAX: usize = 10_000;
 
+impl History {
+    /// The accepted message and the record that it lies in.
+    pub(crate) fn accepted(&self) -> Option<(&Bytes, Accepted<'_>)> {
+        let mut records = self.records.iter().map(|(_, record)| record);
+        records.find_map(|record| match decode_record(record) {
+            Ok(Record::Accepted(accepted)) => Some((record, accepted)),
+            Ok(Record::Carried { accepted, .. }) => decode_accepted(accepted)
+                .ok()
+                .map(|accepted| (record, accepted)),
+            _ => None,
+        })
+    }
+}
+
 /// Reads back from `last`. Waits for the disk.
 pub(crate) fn read(centre: &Handle<Centre>, last: Position) -> History {
     let mut history = History {
         records: Vec::new(),
-        incomplete: None,
+        missing: None,
     };
     let mut at = last;
-    while at != 0 && history.records.len() < RECORDS_MAX {
-        let record = match centre.read(at) {
-            Ok(record) => record,
-            Err(error) => {
-                history.incomplete = Some(explain(at, &error));
+    while at != 0 {
+        match read_one(centre, at, history.records.len()) {
+            Ok((record, previous)) => {
+                history.records.push((at, record));
+                at = previous;
+            }
+            Err(reason) => {
+                history.missing = Some(Missing {
+                    position: at,
+                    reason,
+                });
                 break;
             }
-        };
-        let previous = match decode_record(&record) {
-            Ok(decoded) => previous(&decoded),
-            Err(error) => {
-                history.incomplete = Some(format!("record {at} is not understood: {error}"));
-                break;
-            }
-        };
-        history.records.push((at, record));
-        at = previous;
+        }
     }
     history.records.reverse();
     history
 }
 
-fn explain(at: Position, error: &ReadError) -> String {
-    format!("record {at} and those before it cannot be read: {error}")
+/// The record at `at`, and where the one before it stands.
+fn read_one(
+    centre: &Handle<Centre>,
+    at: Position,
+    already: usize,
+) -> Result<(Bytes, Position), String> {
+    if already >= RECORDS_MAX {
+        return Err(format!(
+            "only the last {RECORDS_MAX} records of a message are read back"
+        ));
+    }
+    let record = centre.read(at).map_err(|error| error.to_string())?;
+    let decoded = decode_record(&record);
+    let previous = decoded
+        .map(|decoded| previous(&decoded))
+        .map_err(|error| error.to_string())?;
+    Ok((record, previous))
 }
 
 fn previous(record: &Record<'_>) -> Position {

@@ -9,10 +9,14 @@
 pub mod codes;
 
 mod batch;
+mod body;
 mod history;
+mod look;
 mod message;
+mod operate;
 mod problem;
 mod request;
+mod send;
 mod service;
 mod submit;
 mod wait;

@@ -1,12 +1,14 @@
 //! A message and its timeline as JSON, out of its records.
+//!
+//! Texts that were JSON when they came (outcome data) go out as they came, digit for digit.
 
-use crate::history::History;
+use crate::history::{History, Missing};
 use countersign_rules::ack::Outcome;
-use countersign_rules::delivery::{
-    Accepted, End, Place, Record, View, decode_accepted, decode_record,
-};
-use countersign_rules::{Position, Timestamp};
-use serde_json::{Map, Value, json};
+use countersign_rules::delivery::{Accepted, End, Place, Record, View, decode_record};
+use countersign_rules::{MessageId, Position, TenantName, Timestamp};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::fmt::{self, Write};
 
 /// The state's name on this API.
 pub(crate) fn state(place: Place) -> &'static str {
@@ -34,37 +36,162 @@ pub(crate) fn rank(state: &str) -> Option<u8> {
     }
 }
 
+/// How far the message has come. A push counts although its connection ended before a receipt.
+pub(crate) fn reached(view: &View) -> u8 {
+    let pushed = u8::from(view.pushes > 0);
+    rank(state(view.place)).unwrap_or(0).max(pushed)
+}
+
+/// A message as it is shown.
+#[derive(Serialize)]
+struct Message<'a> {
+    id: Text<MessageId>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<&'static str>,
+    agent: &'a str,
+    #[serde(flatten)]
+    sent: Option<Sent<'a>>,
+    generation: u32,
+    pushes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushed_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Told>,
+    /// Set when the journal no longer serves all that happened to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<bool>,
+    links: Links,
+}
+
+/// What stands in its accepted record.
+#[derive(Serialize)]
+struct Sent<'a> {
+    r#type: &'a str,
+    tenant: &'a str,
+    sender: &'a str,
+    seq: u64,
+    lane: &'a str,
+    accepted_at: Text<Timestamp>,
+    bytes: usize,
+    sha256: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    causation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    traceparent: &'a str,
+}
+
+#[derive(Serialize)]
+struct Links {
+    #[serde(rename = "self")]
+    this: String,
+    timeline: String,
+    data: String,
+}
+
+/// How the work ended.
+#[derive(Serialize)]
+struct Told {
+    code: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// One step on the way.
+#[derive(Default, Serialize)]
+struct Step<'a> {
+    step: &'static str,
+    at: Text<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Told>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+    position: Position,
+}
+
+#[derive(Serialize)]
+struct Timeline<'a> {
+    id: Text<MessageId>,
+    state: &'static str,
+    agent: &'a str,
+    steps: Vec<Step<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<&'a Missing>,
+}
+
 /// The message's representation.
-pub(crate) fn describe(view: &View, history: &History) -> Value {
-    let mut message = Map::new();
-    let mut put = |name: &str, value: Value| {
-        message.insert(name.to_owned(), value);
+pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
+    let id = view.id;
+    let mut message = Message {
+        id: Text(id),
+        state: state(view.place),
+        waiting_for: waiting_for(view),
+        agent: view.agent.as_str(),
+        sent: history.accepted().map(|(_, accepted)| sent(&accepted)),
+        generation: view.generation,
+        pushes: 0,
+        pushed_at: None,
+        stored_at: None,
+        acknowledged_at: None,
+        ended_at: None,
+        attempts: None,
+        duration_ms: None,
+        outcome: None,
+        incomplete: history.missing.as_ref().map(|_| true),
+        links: Links {
+            this: format!("/v1/messages/{id}"),
+            timeline: format!("/v1/messages/{id}/timeline"),
+            data: format!("/v1/messages/{id}/data"),
+        },
     };
-    put("id", json!(view.id.to_string()));
-    put("state", json!(state(view.place)));
-    put("agent", json!(view.agent.as_str()));
-    put("generation", json!(view.generation));
-    if view.place == Place::Queued {
-        let why = if view.online {
-            "its turn"
-        } else {
-            "agent offline"
-        };
-        put("waiting_for", json!(why));
-    }
-    let mut pushes = 0;
-    for (_, bytes) in &history.records {
-        match decode_record(bytes) {
-            Ok(Record::Accepted(_) | Record::Carried { .. }) => {
-                if let Ok(accepted) = decode_accepted(bytes) {
-                    describe_accepted(&accepted, &mut put);
-                }
-            }
+    for (_, record) in &history.records {
+        match decode_record(record) {
             Ok(Record::Offered { at, attempt, .. }) => {
-                pushes = attempt;
-                put("pushed_at", time(at));
+                message.pushes = attempt;
+                message.pushed_at = Some(Text(at));
             }
-            Ok(Record::Stored { at, .. }) => put("stored_at", time(at)),
+            Ok(Record::Stored { at, .. }) => message.stored_at = Some(Text(at)),
             Ok(Record::Settled {
                 at,
                 end,
@@ -73,115 +200,110 @@ pub(crate) fn describe(view: &View, history: &History) -> Value {
                 duration_ms,
                 ..
             }) => {
-                put(
-                    if end == End::Processed {
-                        "acknowledged_at"
-                    } else {
-                        "ended_at"
-                    },
-                    time(at),
-                );
-                put("attempts", json!(attempt));
-                put("duration_ms", json!(duration_ms));
-                put("outcome", describe_outcome(&outcome));
+                match end {
+                    End::Processed => message.acknowledged_at = Some(Text(at)),
+                    _ => message.ended_at = Some(Text(at)),
+                }
+                message.attempts = Some(attempt);
+                message.duration_ms = Some(duration_ms);
+                message.outcome = Some(told(outcome));
             }
             _ => {}
         }
     }
-    put("pushes", json!(pushes));
-    let id = view.id;
-    put(
-        "links",
-        json!({
-            "self": format!("/v1/messages/{id}"),
-            "timeline": format!("/v1/messages/{id}/timeline"),
-            "data": format!("/v1/messages/{id}/data"),
-        }),
-    );
-    Value::Object(message)
+    json(&message)
 }
 
-fn describe_accepted(accepted: &Accepted<'_>, put: &mut impl FnMut(&str, Value)) {
-    put("type", json!(accepted.kind));
-    put("tenant", json!(accepted.tenant));
-    put("seq", json!(accepted.seq));
-    put("lane", json!(accepted.lane));
-    put("accepted_at", time(accepted.at));
-    put("bytes", json!(accepted.data.len()));
-    put("sha256", json!(hex(&accepted.body_sha256)));
-    put("sender", json!(accepted.sender));
-    if let Some(at) = accepted.expires_at {
-        put("expires_at", time(at));
-    }
-    if let Some(attempts_max) = accepted.attempts_max {
-        put("max_attempts", json!(attempts_max));
-    }
-    for (name, value) in [
-        ("content_type", accepted.content_type),
-        ("correlation_id", accepted.correlation_id),
-        ("causation_id", accepted.causation_id),
-        ("traceparent", accepted.traceparent),
-    ] {
-        if !value.is_empty() {
-            put(name, json!(value));
-        }
+fn waiting_for(view: &View) -> Option<&'static str> {
+    let why = if view.online {
+        "its turn"
+    } else {
+        "agent offline"
+    };
+    (view.place == Place::Queued).then_some(why)
+}
+
+fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
+    Sent {
+        r#type: accepted.kind,
+        tenant: accepted.tenant,
+        sender: accepted.sender,
+        seq: accepted.seq,
+        lane: accepted.lane,
+        accepted_at: Text(accepted.at),
+        bytes: accepted.data.len(),
+        sha256: hex(&accepted.body_sha256),
+        content_type: accepted.content_type,
+        expires_at: accepted.expires_at.map(Text),
+        max_attempts: accepted.attempts_max,
+        correlation_id: accepted.correlation_id,
+        causation_id: accepted.causation_id,
+        traceparent: accepted.traceparent,
     }
 }
 
-fn describe_outcome(outcome: &Outcome) -> Value {
-    let mut value = json!({ "code": outcome.code, "detail": outcome.detail });
-    if let Ok(data) = serde_json::from_slice::<Value>(&outcome.data) {
-        value["data"] = data;
+fn told(outcome: Outcome) -> Told {
+    let data = String::from_utf8(outcome.data).ok();
+    Told {
+        code: outcome.code,
+        detail: outcome.detail,
+        data: data.and_then(|data| RawValue::from_string(data).ok()),
     }
-    value
 }
 
-/// Every step of the message, oldest first.
-pub(crate) fn timeline(view: &View, history: &History) -> Value {
+/// Every step of the message, oldest first, as `asker` may see it.
+pub(crate) fn timeline(view: &View, history: &History, asker: &TenantName) -> Vec<u8> {
     let steps = history
         .records
         .iter()
-        .filter_map(|(at, bytes)| step(*at, bytes));
-    let mut document = json!({
-        "id": view.id.to_string(),
-        "state": state(view.place),
-        "agent": view.agent.as_str(),
-        "steps": steps.collect::<Vec<_>>(),
-    });
-    if let Some(why) = &history.incomplete {
-        document["incomplete"] = json!(why);
-    }
-    document
+        .filter_map(|(at, record)| step(*at, record, asker));
+    json(&Timeline {
+        id: Text(view.id),
+        state: state(view.place),
+        agent: view.agent.as_str(),
+        steps: steps.collect(),
+        incomplete: history.missing.as_ref().map(|_| true),
+        missing: history.missing.as_ref(),
+    })
 }
 
-fn step(position: Position, bytes: &[u8]) -> Option<Value> {
-    let (name, at, mut rest) = match decode_record(bytes).ok()? {
-        Record::Accepted(accepted) => {
-            let rest = json!({ "seq": accepted.seq, "sender": accepted.sender, "bytes": accepted.data.len() });
-            ("accepted", accepted.at, rest)
-        }
+fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<Step<'a>> {
+    let begun = |step, at| Step {
+        step,
+        at: Text(at),
+        position,
+        ..Step::default()
+    };
+    Some(match decode_record(record).ok()? {
+        Record::Accepted(accepted) => Step {
+            seq: Some(accepted.seq),
+            sender: Some(accepted.sender),
+            bytes: Some(accepted.data.len()),
+            ..begun("accepted", accepted.at)
+        },
         Record::Offered {
             at,
             term,
             attempt,
             cause,
             ..
-        } => (
-            "pushed",
-            at,
-            json!({ "attempt": attempt, "term": term, "cause": cause.as_str() }),
-        ),
-        Record::Overdue { at, .. } => ("overdue", at, json!({})),
+        } => Step {
+            attempt: Some(attempt),
+            term: Some(term),
+            cause: Some(cause.as_str()),
+            ..begun("pushed", at)
+        },
+        Record::Overdue { at, .. } => begun("overdue", at),
         Record::Stored {
             at,
             attempt,
             occurred_at,
             ..
-        } => (
-            "stored",
-            at,
-            json!({ "attempt": attempt, "occurred_at": time(occurred_at) }),
-        ),
+        } => Step {
+            attempt: Some(attempt),
+            occurred_at: Some(Text(occurred_at)),
+            ..begun("stored", at)
+        },
         Record::Settled {
             at,
             end,
@@ -190,50 +312,57 @@ fn step(position: Position, bytes: &[u8]) -> Option<Value> {
             outcome,
             duration_ms,
             ..
-        } => {
-            let rest = json!({
-                "attempt": attempt,
-                "occurred_at": time(occurred_at),
-                "duration_ms": duration_ms,
-                "outcome": describe_outcome(&outcome),
-            });
-            (state(Place::Ended(end)), at, rest)
-        }
+        } => Step {
+            attempt: Some(attempt),
+            occurred_at: Some(Text(occurred_at)),
+            duration_ms: Some(duration_ms),
+            outcome: Some(told(outcome)),
+            ..begun(state(Place::Ended(end)), at)
+        },
         Record::Kept {
             at,
             why,
             stage,
+            tenant,
             by,
             occurred_at,
             outcome,
             ..
         } => {
-            let rest = json!({
-                "why": why.as_str(),
-                "stage": stage.as_str(),
-                "by": by.as_str(),
-                "occurred_at": time(occurred_at),
-                "outcome": describe_outcome(&outcome),
-            });
-            ("ack_kept", at, rest)
+            // Who of another tenant said it, and in what words, is that tenant's own (I30).
+            let ours = tenant == *asker;
+            Step {
+                why: Some(why.as_str()),
+                stage: Some(stage.as_str()),
+                by: ours.then(|| by.as_str().to_owned()),
+                occurred_at: Some(Text(occurred_at)),
+                outcome: ours.then(|| told(outcome)),
+                ..begun("ack_kept", at)
+            }
         }
-        Record::Carried { at, .. } => ("copied_forward", at, json!({})),
+        Record::Carried { at, .. } => begun("copied_forward", at),
         _ => return None,
-    };
-    rest["step"] = json!(name);
-    rest["at"] = time(at);
-    rest["position"] = json!(position);
-    Some(rest)
+    })
 }
 
-/// RFC 3339 in milliseconds.
-fn time(at: Timestamp) -> Value {
-    match jiff::Timestamp::from_microsecond(at.0) {
-        Ok(at) => json!(format!("{at:.3}")),
-        Err(_) => Value::Null,
+/// A value shown as text.
+#[derive(Default)]
+struct Text<T>(T);
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
     }
 }
 
+fn json(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("texts and numbers are JSON")
+}
+
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut to = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(to, "{byte:02x}").expect("writing to memory cannot fail");
+    }
+    to
 }

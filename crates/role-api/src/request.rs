@@ -1,9 +1,9 @@
 //! Reading a send request: parsed once into what the rules take, the body untouched.
 
-use crate::codes;
 use crate::problem::Problem;
+use crate::{body, codes};
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use countersign_rules::delivery::Submission;
 use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName, limits};
@@ -70,17 +70,15 @@ impl<'a> Sender<'a> {
         subject: &'a str,
         headers: &'a HeaderMap,
     ) -> Result<Self, Problem> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let key = text("idempotency-key");
-        if key.is_some_and(|key| key.is_empty() || key.len() > limits::KEY_BYTES_MAX) {
-            let detail = format!(
-                "the Idempotency-Key has 1 to {} characters",
-                limits::KEY_BYTES_MAX
-            );
-            return Err(Problem::new(codes::FIELD, detail));
-        }
         // Trace context that is too long is somebody else's fault and costs the message nothing.
-        let context = |name| text(name).filter(|text| text.len() <= limits::CONTEXT_BYTES_MAX);
+        let context = |name: &str| {
+            let text = headers.get(name).and_then(|value| value.to_str().ok());
+            text.filter(|text| text.len() <= limits::CONTEXT_BYTES_MAX)
+        };
+        let key = headers
+            .get("idempotency-key")
+            .map(idempotency_key)
+            .transpose()?;
         Ok(Self {
             tenant,
             subject,
@@ -91,16 +89,30 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Reads `request`, whose texts lie in `bytes`, into a submission with the id `id`.
+/// A key that is not understood must not pass for no key: the retry would be a second message.
+fn idempotency_key(value: &HeaderValue) -> Result<&str, Problem> {
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=limits::KEY_BYTES_MAX).contains(&key.len()));
+    key.ok_or_else(|| {
+        let max = limits::KEY_BYTES_MAX;
+        let detail = format!("the Idempotency-Key has 1 to {max} characters, all visible ASCII");
+        Problem::new(codes::FIELD, detail)
+    })
+}
+
+/// Reads `request`, whose texts lie in `bytes`, into a submission.
+///
+/// Its id is the one that the sender gave, if that is a UUID, and else a new one.
 pub(crate) fn read(
     request: &str,
     bytes: &Bytes,
     sender: &Sender<'_>,
-    id: MessageId,
     now: Timestamp,
 ) -> Result<Submission, Problem> {
-    let body: SendBody<'_> = serde_json::from_str(request)
-        .map_err(|error| Problem::new(codes::BODY, error.to_string()))?;
+    let body: SendBody<'_> = body::parse(request)?;
+    let (id, own_key) = identity(&body)?;
     let to = agent(&body.to)?;
     let kind =
         TypeName::parse(&body.kind).map_err(|error| Problem::field("/type", error.to_string()))?;
@@ -117,15 +129,15 @@ pub(crate) fn read(
         .as_ref()
         .try_into()
         .expect("SHA-256 has 32 bytes");
-    let key = sender.key.or(body.id.as_deref());
-    let expires_at = expiry(&body, now)?;
+    let key = sender.key.or(own_key.as_deref());
     Ok(Submission {
         id,
         tenant: sender.tenant.clone(),
         key: key.map(|key| digest16(&[sender.tenant.as_str(), key])),
-        fingerprint: fingerprint(&body, &to, body.data.get()),
+        // Without a key nobody will ever compare it.
+        fingerprint: key.map(|_| fingerprint(&body, &to)).unwrap_or_default(),
+        expires_at: expiry(&body, now)?,
         body_sha256,
-        expires_at,
         attempts_max: attempts_max(&body)?,
         correlation_id: context("/correlation_id", &body.correlation_id)?,
         causation_id: context("/causation_id", &body.causation_id)?,
@@ -140,6 +152,25 @@ pub(crate) fn read(
     })
 }
 
+/// The message's id, and the idempotency key that the body's own `id` stands for.
+fn identity(body: &SendBody<'_>) -> Result<(MessageId, Option<String>), Problem> {
+    let Some(given) = body.id.as_deref() else {
+        return Ok((fresh_id(), None));
+    };
+    if given.is_empty() || given.len() > limits::KEY_BYTES_MAX {
+        let message = format!("it has 1 to {} bytes", limits::KEY_BYTES_MAX);
+        return Err(Problem::field("/id", message));
+    }
+    Ok(match given.parse::<MessageId>() {
+        Ok(id) => (id, Some(id.to_string())),
+        Err(_) => (fresh_id(), Some(given.to_owned())),
+    })
+}
+
+fn fresh_id() -> MessageId {
+    MessageId(*uuid::Uuid::now_v7().as_bytes())
+}
+
 fn agent(to: &Target<'_>) -> Result<AgentName, Problem> {
     if to.user.is_some() || to.group.is_some() || to.all.is_some() {
         let detail = "only single agents can be addressed";
@@ -151,16 +182,20 @@ fn agent(to: &Target<'_>) -> Result<AgentName, Problem> {
 }
 
 fn content_type(body: &SendBody<'_>) -> Result<String, Problem> {
-    match body.content_type.as_deref() {
-        None | Some("application/json") => Ok(String::new()),
-        Some(other) if other.len() > limits::NAME_BYTES_MAX || !other.contains('/') => {
-            Err(Problem::field(
-                "/content_type",
-                "it is not a media type such as application/xml",
-            ))
-        }
-        Some(other) => Ok(other.to_owned()),
+    let Some(given) = body.content_type.as_deref() else {
+        return Ok(String::new());
+    };
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(String::new());
     }
+    // It will stand in a header again, so it must be fit for one.
+    let fit = given.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !fit || given.len() > limits::NAME_BYTES_MAX || !essence.contains('/') {
+        let message = "it is not a media type such as application/xml";
+        return Err(Problem::field("/content_type", message));
+    }
+    Ok(given.to_owned())
 }
 
 /// The document as its receiver will have it: the text of a JSON string when it is not JSON itself.
@@ -244,22 +279,19 @@ fn context(pointer: &'static str, text: &Option<Cow<'_, str>>) -> Result<String,
 }
 
 /// Everything the sender asked for, so that a retry is told from a reuse of its key.
-fn fingerprint(body: &SendBody<'_>, to: &AgentName, data: &str) -> [u8; 16] {
-    let optional = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
+fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
+    let max_attempts = body.max_attempts.map(|max| max.to_string());
     digest16(&[
         to.as_str(),
         &body.kind,
-        &optional(&body.order_key),
-        &optional(&body.content_type),
-        &optional(&body.correlation_id),
-        &optional(&body.causation_id),
-        &optional(&body.expires_at),
-        &optional(&body.expires_in),
-        &body
-            .max_attempts
-            .map(|max| max.to_string())
-            .unwrap_or_default(),
-        data,
+        body.order_key.as_deref().unwrap_or_default(),
+        body.content_type.as_deref().unwrap_or_default(),
+        body.correlation_id.as_deref().unwrap_or_default(),
+        body.causation_id.as_deref().unwrap_or_default(),
+        body.expires_at.as_deref().unwrap_or_default(),
+        body.expires_in.as_deref().unwrap_or_default(),
+        max_attempts.as_deref().unwrap_or_default(),
+        body.data.get(),
     ])
 }
 

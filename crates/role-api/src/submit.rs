@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use countersign_driver::Handle;
+use countersign_driver::{Answer, Handle};
 use countersign_rules::delivery::{Centre, Input, Receipt, Reply, Submission};
 use std::fmt::Write;
 
@@ -12,7 +12,20 @@ pub(crate) async fn submit(
     centre: &Handle<Centre>,
     submission: Submission,
 ) -> Result<Receipt, Problem> {
-    match centre.ask(Input::Submit(Box::new(submission))).await? {
+    received(bring(centre, submission).await?).await
+}
+
+/// Brings a submission to the engine, and waits only for its place in the queue.
+pub(crate) async fn bring(
+    centre: &Handle<Centre>,
+    submission: Submission,
+) -> Result<Answer<Centre>, Problem> {
+    Ok(centre.bring(Input::Submit(Box::new(submission))).await?)
+}
+
+/// Waits for what became of a submission.
+pub(crate) async fn received(answer: Answer<Centre>) -> Result<Receipt, Problem> {
+    match answer.await? {
         Reply::Submitted(result) => Ok(result?),
         other => unreachable!("a submission is answered by its own reply, not {other:?}"),
     }
