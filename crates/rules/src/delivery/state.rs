@@ -549,6 +549,23 @@ impl State {
             .map(|queue| (&queue.name, queue.in_flight.len(), queue.in_flight_bytes))
     }
 
+    /// Where a message is, if it is known.
+    pub fn place(&self, id: MessageId) -> Option<Place> {
+        Some(match self.entry(id)? {
+            Entry::Finished { end, .. } => Place::Ended(end),
+            Entry::Pending(recipient, seq) => {
+                let queue = self.queue(recipient);
+                if queue.pending.get(&seq)?.received {
+                    Place::Received
+                } else if queue.in_flight.contains_key(&seq) {
+                    Place::Offered
+                } else {
+                    Place::Queued
+                }
+            }
+        })
+    }
+
     /// Unfinished messages of `agent`.
     pub fn waiting(&self, tenant: &TenantName, agent: &AgentName) -> usize {
         self.number_of(tenant, agent)
@@ -621,13 +638,7 @@ impl State {
             },
             Entry::Pending(_, seq) => {
                 let pending = queue.pending.get(&seq)?;
-                let place = if pending.received {
-                    Place::Received
-                } else if queue.in_flight.contains_key(&seq) {
-                    Place::Offered
-                } else {
-                    Place::Queued
-                };
+                let place = self.place(id)?;
                 View {
                     id,
                     place,

@@ -1,0 +1,660 @@
+//! What happened, in one order: the events of every party, and the facts that follow from them.
+//!
+//! A fact enters here only when it is known to its own party: a record when its flush succeeded, an
+//! answer when it left. [`crate::invariants`] judges each event against the facts before it.
+
+use countersign_rules::ack::{Ack, AckItem, Stage};
+use countersign_rules::delivery::{Cause, End, Seq, Term, Why};
+use countersign_rules::{MessageId, Position, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A party that keeps a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    /// The centre with its hub.
+    Centre,
+    /// The ack store.
+    Acks,
+    /// The agent with this number.
+    Agent(usize),
+}
+
+/// What a sender wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The agent; one that does not exist when it is out of range.
+    pub to: usize,
+    /// The lane.
+    pub lane: u8,
+    /// The idempotency key.
+    pub key: Option<[u8; 16]>,
+    /// Digest of everything asked for.
+    pub fingerprint: [u8; 16],
+    /// The body.
+    pub body: bytes::Bytes,
+}
+
+/// A durable record of the centre, in short.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are those of the centre's records")]
+pub enum Fact {
+    Started,
+    Accepted {
+        id: MessageId,
+        agent: usize,
+        seq: Seq,
+        key: [u8; 16],
+        expires_at: Option<Timestamp>,
+    },
+    Offered {
+        id: MessageId,
+        term: Term,
+        attempt: u32,
+        cause: Cause,
+    },
+    Connected {
+        agent: usize,
+        term: Term,
+        connection: u64,
+    },
+    Ready {
+        agent: usize,
+        term: Term,
+        epoch: u64,
+        cursor: Seq,
+    },
+    Disconnected {
+        agent: usize,
+        term: Term,
+    },
+    Overdue {
+        id: MessageId,
+    },
+    Stored {
+        id: MessageId,
+    },
+    Settled {
+        id: MessageId,
+        end: End,
+        at: Timestamp,
+    },
+    Kept {
+        id: MessageId,
+        why: Why,
+        stage: Stage,
+    },
+    AcksRead {
+        through: Position,
+    },
+    Other,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields say what the variants name")]
+pub enum Event {
+    /// A sender asks for the first time; `request` counts from 0.
+    SendInvoke { request: usize, wish: Wish },
+    /// The send API made up an id and handed the request to the centre.
+    Submit { request: usize, id: MessageId },
+    /// The sender has its receipt.
+    SendOk {
+        request: usize,
+        id: MessageId,
+        repeated: bool,
+    },
+    /// The sender was refused.
+    SendRefused {
+        request: usize,
+        id: Option<MessageId>,
+        why: String,
+    },
+    /// The sender does not know.
+    SendUnknown { request: usize },
+    /// The centre wrote this down, durably.
+    Recorded { position: Position, fact: Fact },
+    /// The hub put a message on the wire.
+    Push {
+        agent: usize,
+        connection: u64,
+        term: Term,
+        id: MessageId,
+        attempt: u32,
+        seq: Seq,
+        at: Timestamp,
+        token_expires_at: Timestamp,
+    },
+    /// The hub closed a connection because a newer one took over.
+    Superseded { connection: u64 },
+    /// The hub's live connections of one agent after it let out a batch.
+    HubConnections { agent: usize, live: Vec<u64> },
+    /// The hub told a client what it missed.
+    Welcome {
+        agent: usize,
+        term: Term,
+        gap: Option<u64>,
+    },
+    /// A push reached its agent.
+    Arrived {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        body: bytes::Bytes,
+    },
+    /// A message is in the agent's inbox, durably.
+    InboxCommit {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+    },
+    /// An attempt begins.
+    HandlerStart {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+        possibly_repeated: bool,
+    },
+    /// The back office committed an effect.
+    Effect {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+    },
+    /// The agent heard how an attempt ended.
+    HandlerEnd {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+        result: &'static str,
+    },
+    /// An agent (or somebody in its name) acknowledges.
+    AckInvoke {
+        agent: usize,
+        item: AckItem,
+        forged: bool,
+    },
+    /// The ack store wrote it down, durably.
+    AckRecorded {
+        position: Position,
+        agent: usize,
+        ack: Ack,
+    },
+    /// The ack store answered 2xx.
+    AckOk { agent: usize, items: Vec<AckItem> },
+    /// A post to a healthy ack store was turned away.
+    AckRefused { agent: usize },
+    /// A host stopped.
+    Crash { host: Host, point: &'static str },
+    /// A host is up again.
+    Start {
+        host: Host,
+        epoch: u64,
+        epoch_changed: bool,
+        /// Positions it had confirmed and has no more, or serves with other bytes.
+        lost: Option<Position>,
+        /// Damage that nobody did.
+        damaged: usize,
+    },
+    /// A store could not be opened although nothing is wrong with its disk.
+    NotOpened { host: Host, why: String },
+    /// A flush was taken for a success.
+    FlushOk { host: Host, sync_failed: bool },
+    /// A flush failed: the host stops.
+    FlushFailed { host: Host },
+    /// A fault that is not a crash.
+    Fault { what: &'static str, host: Host },
+    /// A record was read from a copy with flipped bits.
+    ReadDamaged {
+        host: Host,
+        position: Position,
+        verdict: Verdict,
+    },
+    /// An agent lost its disk.
+    StoreLost { agent: usize },
+    /// All faults are over.
+    Healed,
+}
+
+/// What came of reading one record from a damaged copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The bytes that were written.
+    Right,
+    /// Reported as damaged.
+    Reported,
+    /// Other bytes, without a word.
+    Wrong,
+    /// Nothing, without a word.
+    Silent,
+}
+
+/// What is known of one request of a sender.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What it asks for.
+    pub wish: Wish,
+    /// Number of the event that began it.
+    pub invoked: usize,
+    /// Number of the event that confirmed it.
+    pub ok: Option<usize>,
+    /// The id confirmed.
+    pub id: Option<MessageId>,
+}
+
+/// What is known of one accepted message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The request it came from.
+    pub request: usize,
+    /// Its recipient.
+    pub agent: usize,
+    /// Its number.
+    pub seq: Seq,
+    /// Its life.
+    pub expires_at: Option<Timestamp>,
+    /// Pushes recorded.
+    pub offers: u32,
+    /// Number of the event that recorded the last one.
+    pub last_offer: usize,
+    /// Pushes put on the wire.
+    pub pushed: BTreeSet<u32>,
+    /// Number of the event that recorded an overdue receipt.
+    pub overdue: usize,
+    /// On the agent's disk, as far as the centre knows.
+    pub received: bool,
+    /// How it ended.
+    pub end: Option<End>,
+    /// In some inbox, durably.
+    pub committed: bool,
+    /// Worked on.
+    pub started: bool,
+}
+
+/// What is known of one agent.
+#[derive(Clone, Debug, Default)]
+pub struct Agent {
+    /// Its current term.
+    pub term: Term,
+    /// The connection of that term.
+    pub connection: u64,
+    /// Said ready in this term.
+    pub ready: bool,
+    /// Last epoch it told.
+    pub epoch: u64,
+    /// Number of the event that ended its last connection.
+    pub ended: usize,
+    /// Number of the event in which the loss of its store was told.
+    pub store_lost: usize,
+    /// Numbers offered in this term.
+    pub offered: BTreeSet<Seq>,
+    /// Unfinished messages that are not on its disk.
+    pub waiting: BTreeMap<Seq, MessageId>,
+    /// Unfinished messages that are.
+    pub received: BTreeMap<Seq, MessageId>,
+    /// Messages that ended before they reached it.
+    pub gaps: BTreeSet<Seq>,
+    /// Confirmed sends not yet in its inbox, by lane.
+    pub uncommitted: BTreeMap<u8, BTreeSet<MessageId>>,
+    /// Confirmed sends not yet worked on, by lane.
+    pub unstarted: BTreeMap<u8, BTreeSet<MessageId>>,
+}
+
+/// Everything known at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Every event with its instant in microseconds.
+    pub events: Vec<(u64, Event)>,
+    /// Requests by number.
+    pub requests: Vec<Request>,
+    /// Ids the send API made up, and for which request.
+    pub submitted: BTreeMap<MessageId, usize>,
+    /// Accepted messages.
+    pub messages: BTreeMap<MessageId, Message>,
+    /// Which message a key stands for.
+    pub keys: BTreeMap<[u8; 16], MessageId>,
+    /// Agents by number.
+    pub agents: Vec<Agent>,
+    /// Number of the event of the centre's last start.
+    pub centre_started: usize,
+    /// Records of the ack store.
+    pub acks: BTreeMap<Position, (usize, Ack)>,
+    /// The same, by their words.
+    pub said: BTreeSet<Said>,
+    /// How far the centre read them.
+    pub acks_read: Position,
+    /// Receipts kept because their store was lost.
+    pub stale_receipts: BTreeSet<MessageId>,
+    /// Messages in inboxes.
+    pub committed: BTreeSet<(usize, MessageId, u32)>,
+    /// Effects in the back office.
+    pub effects: BTreeMap<(MessageId, u32), u32>,
+    /// Attempts of which the agent never heard that they had an effect, or heard of a failure.
+    pub unclear: BTreeSet<(MessageId, u32)>,
+    /// Messages of which an attempt was declared as a possible repeat.
+    pub declared: BTreeSet<(MessageId, u32)>,
+    /// Agents that lost their store at some time.
+    pub lost_stores: BTreeSet<usize>,
+    /// What an agent had missed when it said ready in a term.
+    pub missed: BTreeMap<(usize, Term), u64>,
+    /// Connections that had to give way.
+    pub superseded: BTreeSet<u64>,
+    /// A host's flush failed and it has not started since.
+    pub failed: BTreeSet<Host>,
+}
+
+/// The words of an acknowledgement.
+pub type Said = (usize, MessageId, Stage, u32, u32, Timestamp);
+
+/// The words of `item`, said by `agent`.
+pub fn said(agent: usize, item: &AckItem) -> Said {
+    (
+        agent,
+        item.message,
+        item.stage,
+        item.attempt,
+        item.generation,
+        item.occurred_at,
+    )
+}
+
+impl Event {
+    /// The messages it is about.
+    pub fn about(&self) -> Vec<MessageId> {
+        match self {
+            Event::Submit { id, .. }
+            | Event::SendOk { id, .. }
+            | Event::Push { id, .. }
+            | Event::Arrived { id, .. }
+            | Event::InboxCommit { id, .. }
+            | Event::HandlerStart { id, .. }
+            | Event::Effect { id, .. }
+            | Event::HandlerEnd { id, .. } => vec![*id],
+            Event::AckInvoke { item, .. } => vec![item.message],
+            Event::AckRecorded { ack, .. } => vec![ack.item.message],
+            Event::AckOk { items, .. } => items.iter().map(|item| item.message).collect(),
+            Event::Recorded { fact, .. } => match fact {
+                Fact::Accepted { id, .. }
+                | Fact::Offered { id, .. }
+                | Fact::Overdue { id }
+                | Fact::Stored { id }
+                | Fact::Settled { id, .. }
+                | Fact::Kept { id, .. } => vec![*id],
+                _ => vec![],
+            },
+            _ => vec![],
+        }
+    }
+
+    /// Whether it belongs into every witness.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Event::Crash { .. }
+                | Event::Start { .. }
+                | Event::NotOpened { .. }
+                | Event::FlushFailed { .. }
+                | Event::StoreLost { .. }
+                | Event::Healed
+        )
+    }
+}
+
+impl History {
+    /// An empty history of so many agents.
+    pub fn new(agents: usize) -> Self {
+        Self {
+            agents: vec![Agent::default(); agents],
+            ..Self::default()
+        }
+    }
+
+    /// Takes in an event.
+    pub fn apply(&mut self, at: u64, event: Event) {
+        let number = self.events.len() + 1;
+        match &event {
+            Event::SendInvoke { wish, .. } => self.requests.push(Request {
+                wish: wish.clone(),
+                invoked: number,
+                ok: None,
+                id: None,
+            }),
+            Event::Submit { request, id } => {
+                self.submitted.insert(*id, *request);
+            }
+            Event::SendOk { request, id, .. } => self.confirm(*request, *id, number),
+            Event::Recorded { fact, .. } => self.record(fact, number),
+            Event::Push { id, attempt, .. } => {
+                if let Some(message) = self.messages.get_mut(id) {
+                    message.pushed.insert(*attempt);
+                }
+            }
+            Event::InboxCommit {
+                agent,
+                id,
+                generation,
+            } => {
+                self.committed.insert((*agent, *id, *generation));
+                self.leave(*id, |message| message.committed = true, |agent| {
+                    &mut agent.uncommitted
+                });
+            }
+            Event::HandlerStart {
+                id,
+                generation,
+                possibly_repeated,
+                ..
+            } => {
+                if *possibly_repeated {
+                    self.declared.insert((*id, *generation));
+                }
+                self.leave(*id, |message| message.started = true, |agent| {
+                    &mut agent.unstarted
+                });
+            }
+            Event::Effect { id, generation, .. } => {
+                *self.effects.entry((*id, *generation)).or_default() += 1;
+            }
+            Event::HandlerEnd {
+                id,
+                generation,
+                result: "failed",
+                ..
+            } => {
+                self.unclear.insert((*id, *generation));
+            }
+            Event::AckRecorded {
+                position,
+                agent,
+                ack,
+            } => {
+                self.said.insert(said(*agent, &ack.item));
+                self.acks.insert(*position, (*agent, ack.clone()));
+            }
+            Event::Start { host, .. } => {
+                self.failed.remove(host);
+            }
+            Event::FlushFailed { host } => {
+                self.failed.insert(*host);
+            }
+            Event::Superseded { connection } => {
+                self.superseded.insert(*connection);
+            }
+            Event::StoreLost { agent } => {
+                self.lost_stores.insert(*agent);
+            }
+            _ => {}
+        }
+        self.events.push((at, event));
+    }
+
+    fn confirm(&mut self, request: usize, id: MessageId, number: usize) {
+        let known = &mut self.requests[request];
+        known.id = Some(id);
+        if known.ok.is_some() {
+            return;
+        }
+        known.ok = Some(number);
+        let (to, lane) = (known.wish.to, known.wish.lane);
+        let Some(message) = self.messages.get(&id).filter(|m| m.end.is_none()) else {
+            return;
+        };
+        if !message.committed {
+            let lanes = &mut self.agents[to].uncommitted;
+            lanes.entry(lane).or_default().insert(id);
+        }
+        if !message.started {
+            let lanes = &mut self.agents[to].unstarted;
+            lanes.entry(lane).or_default().insert(id);
+        }
+    }
+
+    fn leave(
+        &mut self,
+        id: MessageId,
+        mark: impl FnOnce(&mut Message),
+        lanes: impl FnOnce(&mut Agent) -> &mut BTreeMap<u8, BTreeSet<MessageId>>,
+    ) {
+        let Some(message) = self.messages.get_mut(&id) else {
+            return;
+        };
+        mark(message);
+        let lane = self.requests[message.request].wish.lane;
+        let lanes = lanes(&mut self.agents[message.agent]);
+        lanes.entry(lane).or_default().remove(&id);
+    }
+
+    fn record(&mut self, fact: &Fact, number: usize) {
+        match *fact {
+            Fact::Started => {
+                self.centre_started = number;
+                for agent in &mut self.agents {
+                    agent.ended = number;
+                    agent.ready = false;
+                    agent.offered.clear();
+                }
+            }
+            Fact::Accepted {
+                id,
+                agent,
+                seq,
+                key,
+                expires_at,
+            } => {
+                let request = self.submitted.get(&id).copied().unwrap_or_default();
+                self.messages.insert(
+                    id,
+                    Message {
+                        request,
+                        agent,
+                        seq,
+                        expires_at,
+                        offers: 0,
+                        last_offer: 0,
+                        pushed: BTreeSet::new(),
+                        overdue: 0,
+                        received: false,
+                        end: None,
+                        committed: false,
+                        started: false,
+                    },
+                );
+                self.agents[agent].waiting.insert(seq, id);
+                if key != [0; 16] {
+                    self.keys.insert(key, id);
+                }
+            }
+            Fact::Offered { id, .. } => {
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.offers += 1;
+                    message.last_offer = number;
+                    self.agents[message.agent].offered.insert(message.seq);
+                }
+            }
+            Fact::Connected {
+                agent,
+                term,
+                connection,
+            } => {
+                let agent = &mut self.agents[agent];
+                (agent.term, agent.connection, agent.ready) = (term, connection, false);
+                agent.ended = number;
+                agent.offered.clear();
+            }
+            Fact::Ready {
+                agent,
+                term,
+                epoch,
+                cursor,
+            } => {
+                self.ready(agent, epoch, cursor, number);
+                let missed = self.agents[agent].gaps.len() as u64;
+                self.missed.insert((agent, term), missed);
+            }
+            Fact::Disconnected { agent, .. } => {
+                let agent = &mut self.agents[agent];
+                agent.ended = number;
+                agent.ready = false;
+            }
+            Fact::Overdue { id } => {
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.overdue = number;
+                }
+            }
+            Fact::Stored { id } => {
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.received = true;
+                    let agent = &mut self.agents[message.agent];
+                    agent.waiting.remove(&message.seq);
+                    agent.received.insert(message.seq, id);
+                }
+            }
+            Fact::Settled { id, end, .. } => self.settle(id, end),
+            Fact::Kept {
+                id,
+                why: Why::StoreLost,
+                ..
+            } => {
+                self.stale_receipts.insert(id);
+            }
+            Fact::AcksRead { through } => self.acks_read = through,
+            Fact::Kept { .. } | Fact::Other => {}
+        }
+    }
+
+    fn ready(&mut self, agent: usize, epoch: u64, cursor: Seq, number: usize) {
+        let agent = &mut self.agents[agent];
+        agent.ready = true;
+        agent.gaps = agent.gaps.split_off(&(cursor + 1));
+        if agent.epoch != 0 && agent.epoch != epoch {
+            agent.store_lost = number;
+            for (seq, id) in std::mem::take(&mut agent.received) {
+                agent.waiting.insert(seq, id);
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.received = false;
+                }
+            }
+        }
+        agent.epoch = epoch;
+    }
+
+    fn settle(&mut self, id: MessageId, end: End) {
+        let Some(message) = self.messages.get_mut(&id) else {
+            return;
+        };
+        let arrived = message.received || !matches!(end, End::Expired | End::Cancelled);
+        message.end = Some(end);
+        let lane = self.requests[message.request].wish.lane;
+        let agent = &mut self.agents[message.agent];
+        agent.waiting.remove(&message.seq);
+        agent.received.remove(&message.seq);
+        if !arrived {
+            agent.gaps.insert(message.seq);
+        }
+        for lanes in [&mut agent.uncommitted, &mut agent.unstarted] {
+            lanes.entry(lane).or_default().remove(&id);
+        }
+    }
+}
