@@ -37,7 +37,7 @@ pub fn from_reader<F: Files>(
     bytes_max: usize,
 ) -> Result<Page, ReadError> {
     // What was trimmed was read and confirmed before; a reader that begins anew begins behind it.
-    let from = (after + 1).max(reader.first_position());
+    let from = after.saturating_add(1).max(reader.first_position());
     let mut page = Page {
         epoch: reader.epoch(),
         through: after,

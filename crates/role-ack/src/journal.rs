@@ -28,6 +28,8 @@ pub(crate) struct Query {
     /// Everything up to here is durable at the centre: it may go.
     #[serde(default)]
     confirmed: Position,
+    /// Life of the store that these positions belong to, if any is known.
+    epoch: Option<u64>,
 }
 
 fn limit_default() -> usize {
@@ -35,9 +37,20 @@ fn limit_default() -> usize {
 }
 
 /// The next page; an empty one when nothing came within the wait.
-pub(crate) async fn next_page(acks: Handle<AckStore>, query: Query) -> Result<Page, AskError> {
+pub(crate) async fn next_page(acks: &Handle<AckStore>, query: Query) -> Result<Page, AskError> {
+    let own = acks.store().epoch;
+    if query.epoch.is_some_and(|epoch| epoch != own) {
+        // The positions mean something else here. The reader learns it from the page's epoch.
+        return Ok(Page {
+            epoch: own,
+            through: 0,
+            records: Vec::new(),
+        });
+    }
     if query.confirmed > 0 {
-        acks.hold_from(query.confirmed + 1);
+        // Nobody can have read what is not durable yet: it must not be let go in advance.
+        let confirmed = query.confirmed.min(acks.reader().durable_position());
+        acks.hold_from(confirmed + 1);
     }
     let until = Instant::now() + Duration::from_secs(query.wait).min(WAIT_MAX);
     let mut durable = acks.watch_durable();

@@ -8,6 +8,7 @@
 //!
 //! Left out on purpose: what an acknowledgement means; the centre decides that.
 
+mod body;
 mod journal;
 mod post;
 mod problem;

@@ -1,5 +1,6 @@
 //! `POST /acks/v1/acks`: reading what an agent says.
 
+use crate::body;
 use crate::problem::{Fault, Problem};
 use axum::http::StatusCode;
 use countersign_rules::ack::{AckItem, Outcome, Posted, Stage};
@@ -58,15 +59,7 @@ struct OutcomeBody<'a> {
 ///
 /// `at` stands in for an instant that is not given.
 pub(crate) fn read(body: &[u8], agent: &str, at: Timestamp) -> Result<Vec<AckItem>, Problem> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
-        let hint = r#"send {"acks":[{"message_id":"...","stage":"acknowledged","attempt":1}]}"#;
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "E-BODY",
-            format!("the body is not understood: {error}"),
-            hint,
-        )
-    })?;
+    let body: Body<'_> = body::parse(body)?;
     let count = body.acks.len();
     if count == 0 || count > limits::ACKS_PER_POST_MAX {
         let detail = format!(

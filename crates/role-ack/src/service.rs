@@ -1,20 +1,21 @@
 //! The routes.
 
 use crate::journal::{self, Query};
-use crate::post;
 use crate::problem::Problem;
+use crate::{body, post};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Query as FromQuery, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as FromQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post as on_post};
 use countersign_access::{Access, Denied, Scope, Verifier, bearer};
 use countersign_driver::{Clock, Handle, Health, page};
-use countersign_rules::ack::{AckStore, Post};
+use countersign_rules::ack::{AckStore, Post, Posted};
 use countersign_rules::{AgentName, MessageId, TenantName, limits};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How the ack API works.
 #[derive(Clone, Debug)]
@@ -37,19 +38,20 @@ impl Default for Options {
 }
 
 #[derive(Clone)]
-struct Service {
+struct Service(Arc<Shared>);
+
+struct Shared {
     acks: Handle<AckStore>,
     verifier: Arc<Verifier>,
-    options: Arc<Options>,
+    options: Options,
 }
 
 /// The ack API over the store behind `acks`.
 pub fn router(acks: Handle<AckStore>, verifier: Arc<Verifier>, options: Options) -> Router {
-    let limit = DefaultBodyLimit::max(options.body_bytes_max);
-    let service = Service {
+    let shared = Shared {
         acks,
         verifier,
-        options: Arc::new(options),
+        options,
     };
     Router::new()
         .route("/acks/v1/acks", on_post(post_acks))
@@ -59,26 +61,24 @@ pub fn router(acks: Handle<AckStore>, verifier: Arc<Verifier>, options: Options)
             get(|| async { ([JSON], r#"{"status":"alive"}"#) }),
         )
         .route("/readyz", get(ready))
-        .layer(limit)
-        .with_state(service)
+        .with_state(Service(Arc::new(shared)))
 }
 
 const JSON: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
 
-async fn post_acks(
-    State(service): State<Service>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let access = service.access(&headers, Scope::Ack)?;
+/// How long a request waits for a store that has reported no space, before its sender is told to
+/// come back: a post that hangs tells nobody what is wrong.
+const NO_SPACE_PATIENCE: Duration = Duration::from_secs(2);
+
+async fn post_acks(State(service): State<Service>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let access = service.access(&parts.headers, Scope::Ack)?;
     let (tenant, agent) = speaker(&access)?;
-    expect_json(&headers)?;
-    let body = body.map_err(|error| service.unreadable(&error))?;
-    let items = post::read(&body, agent.as_str(), service.options.clock.now())?;
+    let body = body::read_json(&parts.headers, body, service.0.options.body_bytes_max).await?;
+    let items = post::read(&body, agent.as_str(), service.0.options.clock.now())?;
     let messages: Vec<MessageId> = items.iter().map(|item| item.message).collect();
     let results = service
-        .acks
-        .ask(Post {
+        .take_down(Post {
             tenant,
             agent,
             items,
@@ -90,10 +90,14 @@ async fn post_acks(
 async fn read_journal(
     State(service): State<Service>,
     headers: HeaderMap,
-    FromQuery(query): FromQuery<Query>,
+    query: Result<FromQuery<Query>, QueryRejection>,
 ) -> Result<Response, Problem> {
     service.access(&headers, Scope::Pull)?;
-    let page = journal::next_page(service.acks, query).await?;
+    let FromQuery(query) = query.map_err(|error| {
+        let hint = "ask with after, limit, wait, confirmed and epoch";
+        Problem::new(StatusCode::BAD_REQUEST, "E-QUERY", error.body_text(), hint)
+    })?;
+    let page = journal::next_page(&service.0.acks, query).await?;
     Ok((
         [(header::CONTENT_TYPE, page::CONTENT_TYPE)],
         page::encode(&page),
@@ -102,7 +106,7 @@ async fn read_journal(
 }
 
 async fn ready(State(service): State<Service>) -> Response {
-    let (status, body) = match service.acks.health() {
+    let (status, body) = match service.0.acks.health() {
         Health::Stopped => (
             StatusCode::SERVICE_UNAVAILABLE,
             r#"{"status":"unready","reasons":["the store has stopped"]}"#,
@@ -118,29 +122,22 @@ impl Service {
         let header = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
-        let now_unix_s = self.options.clock.now().0.div_euclid(1_000_000);
-        let access = self.verifier.verify(bearer(header)?, now_unix_s)?;
+        let now_unix_s = self.0.options.clock.now().0.div_euclid(1_000_000);
+        let access = self.0.verifier.verify(bearer(header)?, now_unix_s)?;
         access.require(scope)?;
         Ok(access)
     }
 
-    fn unreadable(&self, error: &BytesRejection) -> Problem {
-        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("the body is over {} bytes", self.options.body_bytes_max);
-            let hint = "post fewer acknowledgements at a time";
-            return Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "E-BODY-TOO-LARGE",
-                detail,
-                hint,
-            );
+    /// Waits until the post is durable; not for ever while there is no room for it.
+    async fn take_down(&self, post: Post) -> Result<Vec<Posted>, Problem> {
+        let acks = &self.0.acks;
+        if acks.health() != Health::NoSpace {
+            return Ok(acks.ask(post).await?);
         }
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "E-BODY",
-            error.body_text(),
-            "send the body again",
-        )
+        match timeout(NO_SPACE_PATIENCE, acks.ask(post)).await {
+            Ok(results) => Ok(results?),
+            Err(_) => Err(Problem::not_now("E-NO-SPACE", "the disk is full")),
+        }
     }
 }
 
@@ -157,27 +154,4 @@ fn speaker(access: &Access) -> Result<(TenantName, AgentName), Problem> {
     let tenant = TenantName::parse(&access.tenant);
     let tenant = tenant.map_err(|error| refused(format!("the token's tenant: {error}")))?;
     Ok((tenant, agent))
-}
-
-fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let detail = format!("the content type is {:?}", content_type.unwrap_or("absent"));
-    let hint = "send Content-Type: application/json";
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "E-CONTENT-TYPE",
-        detail,
-        hint,
-    ))
 }

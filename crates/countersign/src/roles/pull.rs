@@ -81,7 +81,7 @@ pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> Cen
     let mut failing = false;
     loop {
         let (epoch, after) = at.unwrap_or((0, 0));
-        match remote.fetch(&http, after).await {
+        match remote.fetch(&http, at).await {
             Ok(page) if at.is_none() || page.epoch != epoch => {
                 // A store, or a life of it, not read in this process yet.
                 match read_so_far(&centre, page.epoch).await {
@@ -110,9 +110,19 @@ pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> Cen
 }
 
 impl Remote {
-    async fn fetch(&self, http: &reqwest::Client, after: Position) -> Result<Page, anyhow::Error> {
+    /// The records behind `at`: a life of the store and a position in it, when they are known.
+    async fn fetch(
+        &self,
+        http: &reqwest::Client,
+        at: Option<(u64, Position)>,
+    ) -> Result<Page, anyhow::Error> {
         let url = format!("{}/acks/v1/journal", self.url.trim_end_matches('/'));
-        let query = format!("?after={after}&limit={PAGE_BYTES}&wait=20&confirmed={after}");
+        let query = match at {
+            Some((epoch, after)) => format!(
+                "?after={after}&limit={PAGE_BYTES}&wait=20&confirmed={after}&epoch={epoch}"
+            ),
+            None => "?limit=1".to_owned(),
+        };
         let request = http.get(url + &query).bearer_auth(self.token()?);
         let response = request
             .timeout(Duration::from_secs(40))
