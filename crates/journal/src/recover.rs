@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::active::make_segment;
 use crate::error::{Damage, OpenError};
-use crate::format::{Hash, Salt, SegmentHeader, Witness};
+use crate::format::{HEADER_AREA_BYTES, Hash, Salt, SegmentHeader, Witness};
 use crate::options::{Defect, NewStore, Options};
+use crate::scan::Scan;
 use crate::segment::{SEGMENT_NEW, Segment, Shared};
 use crate::snapshots::{SNAPSHOT_NEW, SnapshotStore};
 use crate::survey::{FoundSegment, Survey, failed, survey};
@@ -16,6 +17,8 @@ use crate::witness::WitnessFile;
 use crate::{File, Files, Log, Position};
 
 const LOCK: &str = "lock";
+/// How much is written again at once.
+const AGAIN_BYTES: usize = 64 << 10;
 
 /// What an open found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,9 +191,36 @@ fn seal_last<F: Files>(files: &F, survey: &mut Survey) -> io::Result<Tail> {
     if last.header.is_some() && file.length()? != scan.end {
         file.set_len(scan.end)?;
     }
-    // Whole batches behind the last flush count from now on, so they must be durable.
+    // Whole batches behind the last flush count from now on, so they must be durable. The sync of an
+    // earlier process may have failed on them: then they stand in memory, are on no disk, and are
+    // no longer marked as to be written, so that a sync alone would say yes to nothing.
+    write_again(&file, unproved(scan), scan.end)?;
     file.sync_data()?;
     Ok(tail)
+}
+
+/// Where the part begins that no later batch and no witness proves to have been durable.
+fn unproved(scan: &Scan) -> u64 {
+    let proved = scan.index.lookup(scan.floor);
+    proved.map_or(HEADER_AREA_BYTES as u64, |lookup| lookup.offset)
+}
+
+/// Writes the bytes from `start` to `end` over themselves.
+fn write_again<F: File>(file: &F, start: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; AGAIN_BYTES];
+    let mut at = start;
+    while at < end {
+        let wanted = usize::try_from(end - at)
+            .unwrap_or(AGAIN_BYTES)
+            .min(AGAIN_BYTES);
+        let read = file.read_at(at, &mut buffer[..wanted])?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(at, &buffer[..read])?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 /// The segments of earlier lives, as the log keeps them.

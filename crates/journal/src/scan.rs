@@ -50,6 +50,8 @@ pub(crate) struct Scan {
     pub(crate) batches: u64,
     /// The log ends below what is proved to have been durable.
     pub(crate) short: bool,
+    /// Highest position proved to have been durable.
+    pub(crate) floor: Position,
 }
 
 /// Scans `data`, the whole file.
@@ -213,6 +215,7 @@ impl<'a> Walk<'a> {
             end_hash: Some(known.header.start_hash),
             batches: 0,
             short: false,
+            floor,
         };
         Self {
             data,

@@ -319,6 +319,7 @@ impl FoundSegment {
             end_hash: None,
             batches: 0,
             short: true,
+            floor: last,
         }
     }
 

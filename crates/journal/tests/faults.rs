@@ -52,6 +52,27 @@ fn a_failed_sync_is_found_out_by_recovery_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn what_recovery_kept_after_a_failed_sync_survives_the_next_power_cut() {
+    for seed in 0..100 {
+        let files = SimFiles::new(seed);
+        let (mut log, _) = open(&files, &small());
+        let (mut model, mut random) = (Model::new(), Random::new(seed));
+        files.fail_nth(Kind::Sync, 5 + seed % 20, Fault::Error);
+        work(&mut log, &mut model, &mut random, 40);
+        drop(log);
+        // The process ends and the machine stays up: memory still holds what the disk does not.
+        files.kill();
+        let (log, recovered) = open(&files, &small());
+        model.check(&log, &recovered);
+        let kept = read_all(&log, recovered.first);
+        drop(log);
+        files.crash();
+        let (log, recovered) = open(&files, &small());
+        assert_eq!(read_all(&log, recovered.first), kept, "seed {seed}");
+    }
+}
+
+#[test]
 fn errors_of_every_kind_at_random_lose_nothing_acknowledged() {
     let rates = FaultRates {
         read_errors: 0,
