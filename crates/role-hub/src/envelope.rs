@@ -5,7 +5,6 @@
 
 use countersign_rules::Timestamp;
 use countersign_rules::delivery::{Accepted, Push};
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// Appends the envelope of `message` as JSON.
@@ -59,14 +58,8 @@ fn text(to: &mut Vec<u8>, name: &str, value: &str) {
     to.push(b',');
 }
 
-/// RFC 3339 in milliseconds; left out when it lies outside the years that have a date.
 fn time(to: &mut Vec<u8>, name: &str, at: Timestamp) {
-    let Ok(at) = jiff::Timestamp::from_microsecond(at.0) else {
-        return;
-    };
-    let mut value = String::with_capacity(24);
-    write!(value, "{at:.3}").expect("writing to memory cannot fail");
-    text(to, name, &value);
+    write!(to, r#""{name}":"{at}","#).expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ impl HubRole {
             .auth(Tokens::new(verifier))
             .with(|options| {
                 options.outbox_bytes_max = self.options.outbox_bytes_max;
+                // Bytes are what bounds a connection here: a window of many small messages must fit.
+                options.outbox_messages_max = usize::MAX;
                 options.allowed_origins = self.options.allowed_origins.clone();
             });
         let drain = Drain(server.handle());

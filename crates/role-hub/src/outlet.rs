@@ -4,8 +4,17 @@ use crate::connections::Connections;
 use crate::envelope;
 use countersign_driver::Bodies;
 use countersign_rules::delivery::{Push, decode_accepted};
-use signalr_server::ConnectionHandle;
+use signalr_server::{ConnectionHandle, PushError};
 use std::sync::Arc;
+
+/// What a client is told that reads more slowly than is sent to it.
+const TAKES_NO_MORE: &str =
+    "This connection takes no more: what it did not get is pushed again over the next one.";
+
+/// What a client is told that has been replaced. Two that take turns would deliver nothing, so it is
+/// not to come back by itself.
+const SUPERSEDED: &str = "Superseded: a newer connection of the same agent took over. If both are \
+    meant to run, give each a name and a token of its own.";
 
 /// Carries out pushes and fencing. One value belongs to the engine's loop.
 #[derive(Debug)]
@@ -53,9 +62,16 @@ impl HubOutlet {
         };
         self.scratch.clear();
         envelope::write(&mut self.scratch, &accepted, push, &self.ack_url);
-        if let Err(error) = connection.push_raw(accepted.kind, &self.scratch) {
-            tracing::warn!(connection = push.connection, %error, "a connection is closed because it takes no push");
-            connection.close(None, true);
+        match connection.push_raw(accepted.kind, &self.scratch) {
+            Ok(()) => {}
+            // Its end is on its way to the engine, and there will be more of these until it is there.
+            Err(PushError::Closed) => {
+                tracing::debug!(connection = push.connection, id = %push.id, "pushed to a closed connection");
+            }
+            Err(error) => {
+                tracing::warn!(connection = push.connection, %error, "a connection is closed because it takes no push");
+                connection.close(Some(TAKES_NO_MORE), true);
+            }
         }
     }
 
@@ -63,10 +79,7 @@ impl HubOutlet {
     /// stay away: two that take turns would deliver nothing.
     pub fn supersede(&mut self, connection: u64) {
         if let Some(connection) = self.connection(connection) {
-            connection.close(
-                Some("Superseded: a newer connection of the same agent took over."),
-                false,
-            );
+            connection.close(Some(SUPERSEDED), false);
         }
     }
 

@@ -107,6 +107,10 @@ impl Deployment {
     ) -> Result<Router, Failure> {
         let hub = HubRole::new(countersign_role_hub::Options {
             allowed_origins: config.hub.allowed_origins.clone(),
+            // A whole window must fit, beside what a repeat of it may add.
+            outbox_bytes_max: usize::try_from(config.delivery.window_bytes.0.saturating_mul(2))
+                .unwrap_or(usize::MAX)
+                .max(8 << 20),
             ..countersign_role_hub::Options::new(ack_url(config, &self.addresses))
         });
         let watchers = Arc::new(Watchers::default());
