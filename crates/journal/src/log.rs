@@ -141,7 +141,8 @@ impl<F: Files> Log<F> {
     ///
     /// # Errors
     ///
-    /// When the disk refuses; what was removed until then is gone.
+    /// When the disk refuses; what was removed until then is gone. A directory that cannot be synced
+    /// ends the log: a removed segment might come back behind one that does not.
     pub fn trim(&mut self, before: Position) -> Result<usize, TrimError> {
         let limit = before.min(self.snapshots.covered() + 1);
         let mut removed = 0;
@@ -158,7 +159,11 @@ impl<F: Files> Log<F> {
             self.shared.forget(&oldest);
             self.shared.files.remove(&oldest).map_err(TrimError)?;
             // One at a time, so that no crash leaves an older segment and takes a newer one.
-            self.shared.files.sync_dir().map_err(TrimError)?;
+            let synced = self.shared.files.sync_dir();
+            synced.map_err(|error| {
+                self.fail("remove old segments", &error);
+                TrimError(error)
+            })?;
             removed += 1;
         }
         Ok(removed)

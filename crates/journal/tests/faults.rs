@@ -298,3 +298,28 @@ fn a_directory_that_cannot_be_synced_at_a_roll_ends_the_log() {
     log.append(&batch(&log, 9)).expect("there is room");
     log.flush().expect("the disk is well");
 }
+
+#[test]
+fn a_directory_that_cannot_be_synced_at_a_trim_ends_the_log() {
+    let files = SimFiles::new(10);
+    let (mut log, _) = open(&files, &small());
+    for _ in 0..40 {
+        log.append(&batch(&log, 700)).expect("there is room");
+        log.flush().expect("the disk is well");
+    }
+    log.write_snapshot(38, b"older").expect("the disk is well");
+    log.write_snapshot(40, b"newer").expect("the disk is well");
+    files.fail_nth(Kind::SyncDir, 2, Fault::Error);
+    log.trim(38).expect_err("the directory was not synced");
+    let refused = log.append(&batch(&log, 1));
+    assert!(matches!(refused, Err(AppendError::Failed(_))));
+    assert_eq!(log.reader().read(40).expect("reads go on").len(), 700);
+    drop(log);
+    files.crash();
+    let (log, recovered) = open(&files, &small());
+    assert_eq!((recovered.next, recovered.damaged), (41, vec![]));
+    assert_eq!(
+        read_all(&log, recovered.first).len() as u64,
+        41 - recovered.first
+    );
+}
