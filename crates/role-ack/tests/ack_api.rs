@@ -48,9 +48,13 @@ struct Answer {
 
 impl World {
     fn new(directory: &Path) -> Self {
+        Self::with_reserve(directory, 0)
+    }
+
+    fn with_reserve(directory: &Path, reserve_bytes: u64) -> Self {
         let files = RealFiles::new(directory).unwrap();
         let options = journal::Options {
-            reserve_bytes: 0,
+            reserve_bytes,
             ..journal::Options::default()
         };
         let new = NewStore {
@@ -342,6 +346,20 @@ async fn bodies_of_another_type_or_over_the_limit_are_refused() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     let limit = Options::default().body_bytes_max;
     assert_eq!(answer.body["limit_bytes"], limit);
+}
+
+#[tokio::test]
+async fn acknowledgements_are_taken_from_the_reserve_of_a_full_disk() {
+    let directory = TempDir::new().unwrap();
+    let world = World::with_reserve(directory.path(), u64::MAX);
+    for stage in ["stored", "acknowledged"] {
+        let body = json!({"acks": [{"message_id": ID, "stage": stage, "attempt": 1}]});
+        assert_eq!(world.post(body.to_string()).await.status, StatusCode::OK);
+    }
+    let ready = world
+        .call(Request::get("/readyz").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(ready.status, StatusCode::OK);
 }
 
 #[tokio::test]

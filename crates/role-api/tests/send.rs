@@ -397,6 +397,27 @@ async fn a_full_store_refuses_with_507_and_a_leaving_server_with_503() {
 }
 
 #[tokio::test]
+async fn a_disk_without_its_reserve_refuses_sends_with_507_and_goes_on_with_the_rest() {
+    let world = World::with_reserve(Policy::default(), u64::MAX).await;
+    let answer = world.post("/v1/messages", SEND).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["code"]),
+        (507, &json!("E-NO-SPACE"))
+    );
+    assert!(answer.headers.contains_key("retry-after"));
+    let batch = json!({"messages": [serde_json::from_str::<Value>(SEND).unwrap()]}).to_string();
+    let answer = world.post("/v1/messages/batch", batch).await;
+    assert_eq!(answer.body["results"][0]["status"], 507);
+    let ready = world.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        ready.body["reasons"],
+        json!(["the disk is full up to its reserve"])
+    );
+    assert_eq!(world.get("/v1/counters").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_stopped_store_answers_503_and_is_not_ready() {
     let mut world = World::new().await;
     assert_eq!(world.get("/readyz").await.status, StatusCode::OK);

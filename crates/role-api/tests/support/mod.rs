@@ -72,10 +72,15 @@ impl World {
     }
 
     pub async fn with(policy: Policy) -> Self {
+        Self::with_reserve(policy, 0).await
+    }
+
+    /// On a disk that has to keep `reserve_bytes` free.
+    pub async fn with_reserve(policy: Policy, reserve_bytes: u64) -> Self {
         let directory = TempDir::new().unwrap();
         let files = RealFiles::new(directory.path()).unwrap();
         let options = journal::Options {
-            reserve_bytes: 0,
+            reserve_bytes,
             ..journal::Options::default()
         };
         let body_bytes_max = policy.body_bytes_max;
