@@ -2,7 +2,7 @@
 //!
 //! A client connects with a token that names its agent, and says `ready` (or connects with
 //! `?ready=auto`). From then on the delivery engine pushes to it: one invocation a message, the
-//! target is the message's type, the one argument its [envelope](envelope). What becomes of a
+//! target is the message's type, the one argument its [envelope]. What becomes of a
 //! message is never told here: acknowledgements go to the ack API.
 //!
 //! Promise: nothing is pushed over a connection before its term is durable, and a connection that
