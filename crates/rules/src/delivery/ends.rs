@@ -14,12 +14,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 impl Centre {
-    /// Ends messages whose life is over: nothing of them is pushed from here on (I25).
+    /// Ends messages whose life is over: nothing of them is pushed from here on (I25). Those behind
+    /// them may have room now.
     pub(super) fn expire_due(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        let mut recipients = BTreeSet::new();
         for _ in 0..PER_DEADLINE_MAX {
-            let Some(id) = self.state.first_expired(now) else {
-                return;
+            let Some((recipient, id)) = self.state.first_expired(now) else {
+                break;
             };
+            recipients.insert(recipient);
             let outcome = Outcome {
                 code: String::from("expired"),
                 detail: String::from("its life was over before the back office had it"),
@@ -37,6 +40,9 @@ impl Centre {
             };
             self.write(&record, out);
             out.effect(Effect::Changed { id });
+        }
+        for recipient in recipients {
+            self.push_what_fits(recipient, now, out);
         }
     }
 

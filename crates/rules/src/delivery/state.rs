@@ -653,14 +653,10 @@ impl State {
     }
 
     /// The oldest message whose life is over.
-    pub(super) fn first_expired(&self, now: Timestamp) -> Option<MessageId> {
-        let &(at, recipient, seq) = self.expiries.first()?;
-        (at <= now).then(|| {
-            self.queue(recipient)
-                .pending
-                .get(&seq)
-                .map(|pending| pending.id)
-        })?
+    pub(super) fn first_expired(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
+        let &(_, recipient, seq) = self.expiries.first().filter(|(at, ..)| *at <= now)?;
+        let pending = self.queue(recipient).pending.get(&seq)?;
+        Some((recipient, pending.id))
     }
 
     /// The message whose receipt is longest overdue. One that would be due only after more than

@@ -31,6 +31,21 @@ fn a_message_expires_at_its_instant_wherever_it_is_and_is_not_pushed_any_more() 
 }
 
 #[test]
+fn a_message_that_expires_in_flight_makes_room_for_the_next() {
+    let mut world = World::with(Policy {
+        window_messages: 1,
+        ..Policy::default()
+    });
+    world.online();
+    let at = world.now + Duration::from_secs(10);
+    world.submit(expiring(1, at)).unwrap();
+    world.send([2]);
+    assert_eq!(world.pushed(), [(1, 1)]);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.pushed(), [(2, 1)]);
+}
+
+#[test]
 fn an_overdue_receipt_leads_to_another_push_and_each_wait_is_twice_the_last() {
     let mut world = World::new();
     world.online();
