@@ -188,7 +188,8 @@ fn seal_last<F: Files>(files: &F, survey: &mut Survey) -> io::Result<Tail> {
         return Ok(tail);
     }
     let file = files.open(&last.name)?;
-    if last.header.is_some() && file.length()? != scan.end {
+    if last.header.is_some() {
+        // Also when it seems to have that length: an earlier cut may stand in memory alone.
         file.set_len(scan.end)?;
     }
     // Whole batches behind the last flush count from now on, so they must be durable. The sync of an
