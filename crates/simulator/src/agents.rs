@@ -49,9 +49,9 @@ pub(crate) struct AgentHost {
 }
 
 impl AgentHost {
-    pub(crate) fn new(number: usize, seed: u64, epoch: u64, options: Options) -> Self {
+    pub(crate) fn new(seed: u64, epoch: u64, options: Options) -> Self {
         Self {
-            node: Node::new(Host::Agent(number), seed, epoch, options),
+            node: Node::new(seed, epoch, options),
             current: None,
             posting: None,
             calls: BTreeSet::new(),
@@ -70,9 +70,15 @@ impl Role for Site {
 
     fn durable(world: &mut World, host: Host, _position: Position, payload: &[u8]) {
         let record = decode_record(payload).expect("a record of our own is understood");
-        if let Record::Inboxed { id, generation, .. } = record {
-            let agent = number(host);
-            world.tell(Event::InboxCommit { agent, id, generation });
+        let agent = number(host);
+        match record {
+            Record::Inboxed { id, generation, .. } => {
+                world.tell(Event::InboxCommit { agent, id, generation });
+            }
+            Record::Worked { id, worked, .. } if worked.stage().is_some() => {
+                world.tell(Event::EndedAtSite { agent, id });
+            }
+            _ => {}
         }
     }
 

@@ -93,7 +93,11 @@ impl Role for Centre {
         match (ticket, reply) {
             (Ticket::Send { call }, Reply::Submitted(result)) => {
                 let answer = match result {
-                    Ok(receipt) => Answer::Ok { id: receipt.id, repeated: receipt.repeated },
+                    Ok(receipt) => {
+                        let (id, repeated) = (receipt.id, receipt.repeated);
+                        world.tell(Event::Receipt { id });
+                        Answer::Ok { id, repeated }
+                    }
                     Err(refusal) => Answer::Refused(refusal.to_string()),
                 };
                 world.answer_send(call, answer);
@@ -393,7 +397,7 @@ impl World {
             Some(Ok(AckRecord::Given(ack))) => Some(ack),
             _ => None,
         });
-        let acks = acks.collect();
+        let acks: Vec<_> = acks.collect();
         let (delay, lost) = (self.delay(), self.pull_cut || self.mishap(2));
         if !lost {
             self.later(delay, Happening::PullAnswered { source, through, acks, life });

@@ -59,7 +59,7 @@ impl Checker {
         };
         let events = &self.history.events;
         let chosen: Vec<_> = match violation.about.is_empty() {
-            true => events.iter().collect(),
+            true => events.iter().skip(events.len().saturating_sub(25)).collect(),
             false => events.iter().filter(|(_, event)| concerns(event)).collect(),
         };
         let mut witness = String::new();

@@ -204,7 +204,7 @@ impl World {
         let (seed, epoch) = (self.random.next_u64(), self.random.next_u64() | 1);
         let old = &self.agents[agent].node;
         self.stats.disk.add(&old.files.counts());
-        let mut fresh = AgentHost::new(agent, seed, epoch, old.options.clone());
+        let mut fresh = AgentHost::new(seed, epoch, old.options.clone());
         fresh.node.life = old.life;
         fresh.node.eager = old.eager;
         fresh.node.clock_off_us = old.clock_off_us;

@@ -97,6 +97,8 @@ pub enum Event {
     SendInvoke { request: usize, wish: Wish },
     /// The send API made up an id and handed the request to the centre.
     Submit { request: usize, id: MessageId },
+    /// The centre let a receipt out.
+    Receipt { id: MessageId },
     /// The sender has its receipt.
     SendOk {
         request: usize,
@@ -147,6 +149,8 @@ pub enum Event {
         id: MessageId,
         generation: u32,
     },
+    /// A message ended at its agent, durably.
+    EndedAtSite { agent: usize, id: MessageId },
     /// An attempt begins.
     HandlerStart {
         agent: usize,
@@ -196,7 +200,7 @@ pub enum Event {
         /// Positions it had confirmed and has no more, or serves with other bytes.
         lost: Option<Position>,
         /// Damage that nobody did.
-        damaged: usize,
+        damaged: Vec<String>,
     },
     /// A store could not be opened although nothing is wrong with its disk.
     NotOpened { host: Host, why: String },
@@ -365,10 +369,12 @@ impl Event {
     pub fn about(&self) -> Vec<MessageId> {
         match self {
             Event::Submit { id, .. }
+            | Event::Receipt { id }
             | Event::SendOk { id, .. }
             | Event::Push { id, .. }
             | Event::Arrived { id, .. }
             | Event::InboxCommit { id, .. }
+            | Event::EndedAtSite { id, .. }
             | Event::HandlerStart { id, .. }
             | Event::Effect { id, .. }
             | Event::HandlerEnd { id, .. } => vec![*id],
@@ -441,6 +447,8 @@ impl History {
                     &mut agent.uncommitted
                 });
             }
+            // One that died of crashes alone was perhaps never handed over.
+            Event::EndedAtSite { id, .. } => self.leave(*id, |_| (), |agent| &mut agent.unstarted),
             Event::HandlerStart {
                 id,
                 generation,

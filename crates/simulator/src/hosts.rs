@@ -185,6 +185,10 @@ impl World {
         for index in 0..batch.len() {
             M::durable(self, host, batch.first() + index as u64, &batch.payload(index));
         }
+        if M::node(self, host).files.is_stopped() {
+            // The power went in something that a flush need not wait for.
+            return self.crash::<M>(host, CrashPoint::AmidDisk);
+        }
         self.disk_later::<M>(host, Stage::LetOut);
     }
 
@@ -352,13 +356,15 @@ impl World {
             return self.crash::<M>(host, CrashPoint::AmidOpen);
         };
         let epoch = recovered.epoch;
+        let mut told: Vec<_> = recovered.damaged.iter().map(ToString::to_string).collect();
+        told.extend(damaged.iter().map(|position| format!("record {position}")));
         running.engine.start(Start { epoch }, clock);
         self.tell(Event::Start {
             host,
             epoch,
             epoch_changed: recovered.epoch_changed,
             lost,
-            damaged: damaged.len() + recovered.damaged.len(),
+            damaged: told,
         });
         M::node(self, host).running = Some(running);
         self.stats.restarts += 1;

@@ -129,10 +129,10 @@ fn broken<T>(
 /// I1, of one event: a receipt is given for what is on disk, and a restart loses nothing confirmed.
 fn i1_what_was_confirmed_is_there(history: &History, event: &Event) -> Verdicts {
     match event {
-        Event::SendOk { request, id, .. } if !history.messages.contains_key(id) => broken(
+        Event::Receipt { id } if !history.messages.contains_key(id) => broken(
             Invariant::I1,
             [*id],
-            format!("request {request} got a receipt for {id}, of which no durable record exists"),
+            format!("a receipt was given for {id}, of which no durable record exists"),
         ),
         Event::Start {
             host,
@@ -668,7 +668,7 @@ fn i19_a_failed_flush_is_no_success(history: &History, event: &Event) -> Verdict
             host,
             sync_failed: true,
         } => (*host, "took a failed flush for a success"),
-        Event::SendOk { .. } | Event::Push { .. } => (Host::Centre, "answered"),
+        Event::Receipt { .. } | Event::Push { .. } => (Host::Centre, "answered"),
         Event::AckOk { .. } => (Host::Acks, "answered"),
         _ => return Ok(()),
     };
@@ -696,8 +696,8 @@ fn i20_damage_is_reported(_: &History, event: &Event) -> Verdicts {
             damaged,
             epoch_changed,
             ..
-        } if *damaged > 0 || *epoch_changed => {
-            let says = format!("{host:?} reports damage that nobody did ({damaged} places, new epoch: {epoch_changed})");
+        } if !damaged.is_empty() || *epoch_changed => {
+            let says = format!("{host:?} reports damage that nobody did ({damaged:?}, new epoch: {epoch_changed})");
             broken(Invariant::I20, [], says)
         }
         _ => Ok(()),

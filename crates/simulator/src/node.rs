@@ -3,7 +3,6 @@
 //! It goes through the stages of the real loop, each at an instant of its own, so that a crash can
 //! fall between any two of them.
 
-use crate::history::Host;
 use countersign_driver::{Engine, Sealed};
 use countersign_journal::sim::{Random, SimFiles};
 use countersign_journal::{Batch, Log, NewStore, Options, Reader};
@@ -85,7 +84,6 @@ pub(crate) enum Stage {
 
 /// A host with a store, up or down.
 pub(crate) struct Node<M: Machine> {
-    pub(crate) host: Host,
     pub(crate) files: SimFiles,
     pub(crate) options: Options,
     pub(crate) identity: NewStore,
@@ -125,12 +123,11 @@ pub(crate) struct Writing<M: Machine> {
 }
 
 impl<M: Machine> Node<M> {
-    pub(crate) fn new(host: Host, seed: u64, epoch: u64, options: Options) -> Self {
+    pub(crate) fn new(seed: u64, epoch: u64, options: Options) -> Self {
         let mut random = Random::new(seed);
         let mut store_id = [0; 16];
         random.fill(&mut store_id);
         Self {
-            host,
             files: SimFiles::new(random.next_u64()),
             options,
             identity: NewStore { store_id, epoch },

@@ -105,10 +105,10 @@ impl World {
         let mut random = Random::new(scenario.seed ^ 0x636f_756e_7465_7273);
         let options = scenario.journal_options(bug);
         let mut node_seed = || random.next_u64();
-        let centre = Node::new(Host::Centre, node_seed(), 1, options.clone());
-        let acks = Node::new(Host::Acks, node_seed(), 1, options.clone());
+        let centre = Node::new(node_seed(), 1, options.clone());
+        let acks = Node::new(node_seed(), 1, options.clone());
         let agents = (0..scenario.agents)
-            .map(|number| AgentHost::new(number, node_seed(), 1, options.clone()))
+            .map(|_| AgentHost::new(node_seed(), 1, options.clone()))
             .collect::<Vec<_>>();
         let only = bug.map(|bug| bug.breaks);
         let senders = vec![Sender::default(); scenario.senders];
