@@ -21,18 +21,29 @@ impl Role for AckStore {
         let record = decode_record(payload).expect("a record of our own is understood");
         if let AckRecord::Given(ack) = record {
             let agent = agent_number(&ack.agent);
-            world.tell(Event::AckRecorded { position, agent, ack });
+            world.tell(Event::AckRecorded {
+                position,
+                agent,
+                ack,
+            });
         }
     }
 
     fn reply(world: &mut World, _host: Host, ticket: Ticket, _reply: Vec<Posted>) {
-        let Ticket::Post { call, .. } = ticket else { return };
-        let Some(post) = world.posts.get(&call).cloned() else { return };
+        let Ticket::Post { call, .. } = ticket else {
+            return;
+        };
+        let Some(post) = world.posts.get(&call).cloned() else {
+            return;
+        };
         world.stats.acks += post.items.len() as u64;
         if !world.centre.is_up() {
             world.stats.acks_while_centre_down += post.items.len() as u64;
         }
-        world.tell(Event::AckOk { agent: post.agent, items: post.items });
+        world.tell(Event::AckOk {
+            agent: post.agent,
+            items: post.items,
+        });
         world.answer_post(call, true);
     }
 
@@ -47,7 +58,9 @@ impl Role for AckStore {
 
 impl World {
     pub(crate) fn post_arrives(&mut self, call: u64, copy: u32) {
-        let Some(post) = self.posts.get(&call).cloned() else { return };
+        let Some(post) = self.posts.get(&call).cloned() else {
+            return;
+        };
         if self.has(Around::AcksNeedCentre) && !self.centre.is_up() && self.acks.is_up() {
             self.tell(Event::AckRefused { agent: post.agent });
             return self.answer_post(call, false);

@@ -73,7 +73,11 @@ impl Role for Site {
         let agent = number(host);
         match record {
             Record::Inboxed { id, generation, .. } => {
-                world.tell(Event::InboxCommit { agent, id, generation });
+                world.tell(Event::InboxCommit {
+                    agent,
+                    id,
+                    generation,
+                });
             }
             Record::Worked { id, worked, .. } if worked.stage().is_some() => {
                 world.tell(Event::EndedAtSite { agent, id });
@@ -109,7 +113,13 @@ impl Role for Site {
         let agent = number(host);
         match effect {
             Effect::Work(work) => {
-                let Work { id, generation, attempt, possibly_repeated, .. } = work;
+                let Work {
+                    id,
+                    generation,
+                    attempt,
+                    possibly_repeated,
+                    ..
+                } = work;
                 world.tell(Event::HandlerStart {
                     agent,
                     id,
@@ -122,10 +132,18 @@ impl Role for Site {
                 world.work_reads(agent, life, work);
             }
             Effect::Owing => world.wake_poster(agent, 0),
-            Effect::CopyForward { id, generation, inboxed } => {
+            Effect::CopyForward {
+                id,
+                generation,
+                inboxed,
+            } => {
                 if let Some(inboxed) = world.read::<Site>(host, inboxed) {
                     world.stats.copied_forward += 1;
-                    let input = Input::Carry { id, generation, inboxed };
+                    let input = Input::Carry {
+                        id,
+                        generation,
+                        inboxed,
+                    };
                     world.give::<Site>(host, input, Ticket::Nobody);
                 }
             }
@@ -147,10 +165,17 @@ impl Role for Site {
         agent.posting = None;
         agent.calls.clear();
         let its = |(_, connection): &(&u64, &Connection)| connection.agent == number;
-        let open: Vec<u64> = world.connections.iter().filter(its).map(|(n, _)| *n).collect();
+        let open: Vec<u64> = world
+            .connections
+            .iter()
+            .filter(its)
+            .map(|(n, _)| *n)
+            .collect();
         for connection in open {
             let long = world.mishap(20);
-            let noticed = world.random.below(if long { 20 * SECOND } else { 300 * MS });
+            let noticed = world
+                .random
+                .below(if long { 20 * SECOND } else { 300 * MS });
             if let Some(connection) = world.connections.get_mut(&connection) {
                 connection.client = ClientSide::Gone;
                 connection.up_cut = true;
@@ -177,6 +202,7 @@ impl World {
         let connection = self.number();
         let token_life = Duration::from_millis(self.scenario.token_life_ms);
         let token_expires_at = self.true_clock() + token_life;
+        let reads_late = self.scenario.strays && self.mishap(20);
         self.connections.insert(
             connection,
             Connection {
@@ -190,6 +216,7 @@ impl World {
                 down_cut: false,
                 up_last: self.now,
                 down_last: self.now,
+                reads_late,
             },
         );
         self.agents[agent].current = Some(connection);
@@ -202,7 +229,9 @@ impl World {
     }
 
     pub(crate) fn client_renews(&mut self, connection: u64) {
-        let Some(open) = self.connections.get(&connection) else { return };
+        let Some(open) = self.connections.get(&connection) else {
+            return;
+        };
         let (agent, life) = (open.agent, open.agent_life);
         let current = self.agents[agent].current == Some(connection);
         if current && open.client == ClientSide::Live {
@@ -218,7 +247,9 @@ impl World {
 
     /// The client learns that a connection is over.
     pub(crate) fn client_ends(&mut self, connection: u64) {
-        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let Some(open) = self.connections.get_mut(&connection) else {
+            return;
+        };
         if open.client == ClientSide::Gone {
             return;
         }
@@ -239,7 +270,9 @@ impl World {
     }
 
     pub(crate) fn down_arrives(&mut self, number: u64, message: DownMessage) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         let agent = connection.agent;
         let stale = connection.agent_life != self.agents[agent].node.life;
         let left = connection.client == ClientSide::Gone;
@@ -255,16 +288,31 @@ impl World {
             }
             DownMessage::Welcome { epoch, oldest } if !left => {
                 connection.client = ClientSide::Live;
-                let input =
-                    Input::Welcomed { centre_epoch: epoch, oldest_replayable: oldest };
+                let input = Input::Welcomed {
+                    centre_epoch: epoch,
+                    oldest_replayable: oldest,
+                };
                 self.give::<Site>(host, input, Ticket::Nobody);
             }
-            DownMessage::Push { id, generation, seq, attempt, lane, attempts_max, body } => {
+            DownMessage::Push {
+                id,
+                generation,
+                seq,
+                attempt,
+                lane,
+                attempts_max,
+                body,
+            } => {
                 if left && !self.scenario.strays {
                     return;
                 }
                 self.stats.strays += u64::from(left);
-                self.tell(Event::Arrived { agent, id, generation, body: body.clone() });
+                self.tell(Event::Arrived {
+                    agent,
+                    id,
+                    generation,
+                    body: body.clone(),
+                });
                 let arrival = Arrival {
                     id,
                     generation,
@@ -294,11 +342,25 @@ impl World {
         if self.agents[agent].node.life != life {
             return;
         }
-        if self.read::<Site>(Host::Agent(agent), work.inboxed).is_none() {
+        if self
+            .read::<Site>(Host::Agent(agent), work.inboxed)
+            .is_none()
+        {
             return self.later(100 * MS, Happening::WorkReads { agent, life, work });
         }
-        let Work { id, generation, attempt, .. } = work;
-        let call = Call { agent, life, id, generation, attempt };
+        let Work {
+            id,
+            generation,
+            attempt,
+            ..
+        } = work;
+        let call = Call {
+            agent,
+            life,
+            id,
+            generation,
+            attempt,
+        };
         self.agents[agent].calls.insert(call);
         self.call_office(call);
     }
@@ -307,10 +369,28 @@ impl World {
         if !self.agents[call.agent].calls.remove(call) {
             return;
         }
-        let Call { agent, id, generation, attempt, .. } = *call;
-        self.tell(Event::HandlerEnd { agent, id, generation, attempt, result: said.word() });
+        let Call {
+            agent,
+            id,
+            generation,
+            attempt,
+            ..
+        } = *call;
+        self.tell(Event::HandlerEnd {
+            agent,
+            id,
+            generation,
+            attempt,
+            result: said.word(),
+        });
         let result = said.result();
-        let input = Input::Worked { id, generation, attempt, result, duration_ms: 1 };
+        let input = Input::Worked {
+            id,
+            generation,
+            attempt,
+            result,
+            duration_ms: 1,
+        };
         self.give::<Site>(Host::Agent(agent), input, Ticket::Nobody);
     }
 }
@@ -348,13 +428,29 @@ impl World {
             return;
         }
         for item in &items {
-            self.tell(Event::AckInvoke { agent, item: item.clone(), forged: false });
+            self.tell(Event::AckInvoke {
+                agent,
+                item: item.clone(),
+                forged: false,
+            });
         }
-        let numbers = owed.iter().take(items.len()).map(|one| one.number).collect();
+        let numbers = owed
+            .iter()
+            .take(items.len())
+            .map(|one| one.number)
+            .collect();
         let call = self.number();
         self.agents[agent].posting = Some(call);
         let life = Some(self.agents[agent].node.life);
-        self.posts.insert(call, Post { agent, life, numbers, items });
+        self.posts.insert(
+            call,
+            Post {
+                agent,
+                life,
+                numbers,
+                items,
+            },
+        );
         self.send_post(call);
         self.later(2 * SECOND, Happening::PostAnswered { call, taken: false });
     }
@@ -399,9 +495,12 @@ impl World {
         let reader = &self.agents[agent].node.running.as_ref()?.reader;
         match reader.read(position) {
             Ok(payload) => match decode_record(&payload) {
-                Ok(Record::Worked { at, worked, duration_ms, .. }) => {
-                    Some((at, worked.outcome().clone(), duration_ms))
-                }
+                Ok(Record::Worked {
+                    at,
+                    worked,
+                    duration_ms,
+                    ..
+                }) => Some((at, worked.outcome().clone(), duration_ms)),
                 other => panic!("an end is a record of work, not {other:?}"),
             },
             // It was told once and its words are gone: that it ended is still true.
@@ -409,14 +508,19 @@ impl World {
             Err(ReadError::Io { .. }) => None,
             Err(error) => {
                 let why = format!("a record that is needed cannot be read: {error}");
-                self.tell(Event::NotOpened { host: Host::Agent(agent), why });
+                self.tell(Event::NotOpened {
+                    host: Host::Agent(agent),
+                    why,
+                });
                 None
             }
         }
     }
 
     pub(crate) fn post_answered(&mut self, call: u64, taken: bool) {
-        let Some(post) = self.posts.get(&call) else { return };
+        let Some(post) = self.posts.get(&call) else {
+            return;
+        };
         let (agent, numbers) = (post.agent, post.numbers.clone());
         let host = &self.agents[agent];
         if post.life != Some(host.node.life) || host.posting != Some(call) {

@@ -23,7 +23,12 @@ use countersign_rules::{Position, Timestamp};
 #[derive(Clone, Debug)]
 pub(crate) enum UpMessage {
     Connect,
-    Ready { epoch: u64, floor: u64, cursor: u64, centre_epoch: u64 },
+    Ready {
+        epoch: u64,
+        floor: u64,
+        cursor: u64,
+        centre_epoch: u64,
+    },
     Close,
 }
 
@@ -60,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) down_cut: bool,
     pub(crate) up_last: u64,
     pub(crate) down_last: u64,
+    /// The client reads late: what it has left behind may still reach it.
+    pub(crate) reads_late: bool,
 }
 
 /// Where the pull of acknowledgements stands.
@@ -108,8 +115,12 @@ impl Role for Centre {
             (Ticket::Ready { connection }, Reply::Ready(welcome)) => match welcome {
                 None => world.hub_closes(connection),
                 Some(welcome) => {
-                    let Some(open) = world.connections.get(&connection) else { return };
-                    let HubSide::Open(term) = open.hub else { return };
+                    let Some(open) = world.connections.get(&connection) else {
+                        return;
+                    };
+                    let HubSide::Open(term) = open.hub else {
+                        return;
+                    };
                     let gap = match welcome.gap {
                         Some(Gap::Ended { count }) => Some(count),
                         _ => None,
@@ -148,12 +159,21 @@ impl Role for Centre {
     }
 
     fn stepped(world: &mut World, _host: Host) {
-        let World { centre, checker, scenario, .. } = world;
-        let Some(running) = &centre.running else { return };
+        let World {
+            centre,
+            checker,
+            scenario,
+            ..
+        } = world;
+        let Some(running) = &centre.running else {
+            return;
+        };
         let state = running.engine.machine().state();
         checker.judge(Invariant::I4, |_| i4_messages_are_conserved(state));
         let (messages, bytes) = (scenario.window_messages, scenario.window_bytes);
-        checker.judge(Invariant::I16, |_| i16_the_window_holds(state, messages, bytes));
+        checker.judge(Invariant::I16, |_| {
+            i16_the_window_holds(state, messages, bytes)
+        });
     }
 
     fn let_out(world: &mut World, _host: Host) {
@@ -169,13 +189,20 @@ impl Role for Centre {
     }
 
     fn came_up(world: &mut World, host: Host) {
-        let World { centre, checker, .. } = world;
+        let World {
+            centre, checker, ..
+        } = world;
         if let Some(running) = &centre.running {
             let state = running.engine.machine().state();
-            checker.judge(Invariant::I1, |history| i1_state_knows_every_receipt(history, state));
+            checker.judge(Invariant::I1, |history| {
+                i1_state_knows_every_receipt(history, state)
+            });
         }
         for number in 0..world.agents.len() {
-            let input = Input::Register { tenant: tenant(), agent: agent_name(number) };
+            let input = Input::Register {
+                tenant: tenant(),
+                agent: agent_name(number),
+            };
             world.give::<Centre>(host, input, Ticket::Nobody);
         }
     }
@@ -185,8 +212,12 @@ impl Role for Centre {
         let open: Vec<u64> = world.connections.keys().copied().collect();
         for number in open {
             let long = world.mishap(20);
-            let noticed = world.random.below(if long { 10 * SECOND } else { 300 * MS });
-            let Some(connection) = world.connections.get_mut(&number) else { continue };
+            let noticed = world
+                .random
+                .below(if long { 10 * SECOND } else { 300 * MS });
+            let Some(connection) = world.connections.get_mut(&number) else {
+                continue;
+            };
             if connection.hub != HubSide::Gone {
                 connection.hub = HubSide::Gone;
                 connection.down_cut = true;
@@ -201,10 +232,18 @@ impl World {
     pub(crate) fn send_up(&mut self, number: u64, message: UpMessage) {
         let delay = self.delay();
         let now = self.now;
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         let at = connection.up_last.max(now + delay);
         connection.up_last = at;
-        self.at(at, Happening::Up { connection: number, message });
+        self.at(
+            at,
+            Happening::Up {
+                connection: number,
+                message,
+            },
+        );
     }
 
     pub(crate) fn send_down(&mut self, number: u64, message: DownMessage) {
@@ -212,20 +251,39 @@ impl World {
         let now = self.now;
         // An answer and the pushes beside it are written by different tasks of a real hub.
         let overtaken = matches!(message, DownMessage::Welcome { .. }) && self.mishap(20);
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         if connection.down_cut {
             return;
         }
-        let at = connection.down_last.max(now + delay);
+        let late = connection.reads_late && matches!(message, DownMessage::Push { .. });
+        let at = connection
+            .down_last
+            .max(now + delay + if late { READS_LATE } else { 0 });
         if overtaken {
-            return self.at(at + 2 * delay, Happening::Down { connection: number, message });
+            return self.at(
+                at + 2 * delay,
+                Happening::Down {
+                    connection: number,
+                    message,
+                },
+            );
         }
         connection.down_last = at;
-        self.at(at, Happening::Down { connection: number, message });
+        self.at(
+            at,
+            Happening::Down {
+                connection: number,
+                message,
+            },
+        );
     }
 
     pub(crate) fn up_arrives(&mut self, number: u64, message: UpMessage) {
-        let Some(connection) = self.connections.get(&number).filter(|c| !c.up_cut) else { return };
+        let Some(connection) = self.connections.get(&number).filter(|c| !c.up_cut) else {
+            return;
+        };
         if !self.centre.is_up() {
             let noticed = self.delay();
             return self.later(noticed, Happening::ClientNotices { connection: number });
@@ -242,7 +300,15 @@ impl World {
                 let ticket = Ticket::Connect { connection: number };
                 self.give::<Centre>(Host::Centre, input, ticket);
             }
-            (UpMessage::Ready { epoch, floor, cursor, centre_epoch }, HubSide::Open(_)) => {
+            (
+                UpMessage::Ready {
+                    epoch,
+                    floor,
+                    cursor,
+                    centre_epoch,
+                },
+                HubSide::Open(_),
+            ) => {
                 let input = Input::Ready {
                     connection: number,
                     agent_epoch: epoch,
@@ -259,14 +325,16 @@ impl World {
     }
 
     fn hub_connected(&mut self, number: u64, term: Option<Term>) {
-        let life = self.centre.life;
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let Some(term) = term else { return self.hub_closes(number) };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let Some(term) = term else {
+            return self.hub_closes(number);
+        };
         if connection.hub != HubSide::Waiting {
             return;
         }
         connection.hub = HubSide::Open(term);
-        let _ = life;
         self.send_down(number, DownMessage::Connected);
         self.hub_looks_at_token(number);
     }
@@ -274,7 +342,9 @@ impl World {
     /// Closes a connection at the end of its token, by the hub's clock.
     pub(crate) fn hub_looks_at_token(&mut self, number: u64) {
         let clock = self.clock(Host::Centre);
-        let Some(connection) = self.connections.get(&number) else { return };
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
         if !matches!(connection.hub, HubSide::Open(_)) || self.has(Around::NoTokenGuard) {
             return;
         }
@@ -289,7 +359,9 @@ impl World {
     fn hub_pushes(&mut self, push: &Push) {
         let at = self.clock(Host::Centre);
         let number = push.connection;
-        let Some(connection) = self.connections.get(&number) else { return };
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
         let (agent, token_expires_at) = (connection.agent, connection.token_expires_at);
         if !matches!(connection.hub, HubSide::Open(_)) {
             return;
@@ -335,7 +407,9 @@ impl World {
 
     /// The hub learns, or decides, that a connection is over.
     pub(crate) fn hub_ends(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
         if connection.hub == HubSide::Gone {
             return;
         }
@@ -372,7 +446,9 @@ impl World {
     pub(crate) fn pull(&mut self) {
         if self.centre.is_up() && self.now >= self.pulling.busy_until {
             self.pulling.busy_until = self.now + 3 * SECOND;
-            let input = Input::LookAcksRead { source: self.acks.identity.epoch };
+            let input = Input::LookAcksRead {
+                source: self.acks.identity.epoch,
+            };
             self.give::<Centre>(Host::Centre, input, Ticket::AcksRead);
         }
     }
@@ -381,18 +457,30 @@ impl World {
         let life = self.centre.life;
         let delay = self.delay();
         if !self.pull_cut && !self.mishap(2) {
-            self.later(delay, Happening::PullArrives { after: position, life });
+            self.later(
+                delay,
+                Happening::PullArrives {
+                    after: position,
+                    life,
+                },
+            );
         }
     }
 
     pub(crate) fn pull_arrives(&mut self, after: Position, life: u64) {
         self.acks.hold = self.acks.hold.max(after + 1);
-        let Some(running) = &self.acks.running else { return };
+        let Some(running) = &self.acks.running else {
+            return;
+        };
         let source = running.log.epoch();
         let last = running.reader.durable_position();
         let through = last.min(after + 200);
-        let Some(records) = read_all(&running.reader, after + 1, through + 1) else { return };
-        let decoded = records.iter().map(|(_, payload)| payload.as_ref().map(|p| decode_ack(p)));
+        let Some(records) = read_all(&running.reader, after + 1, through + 1) else {
+            return;
+        };
+        let decoded = records
+            .iter()
+            .map(|(_, payload)| payload.as_ref().map(|p| decode_ack(p)));
         let acks = decoded.filter_map(|record| match record {
             Some(Ok(AckRecord::Given(ack))) => Some(ack),
             _ => None,
@@ -400,7 +488,15 @@ impl World {
         let acks: Vec<_> = acks.collect();
         let (delay, lost) = (self.delay(), self.pull_cut || self.mishap(2));
         if !lost {
-            self.later(delay, Happening::PullAnswered { source, through, acks, life });
+            self.later(
+                delay,
+                Happening::PullAnswered {
+                    source,
+                    through,
+                    acks,
+                    life,
+                },
+            );
         }
     }
 }
@@ -422,18 +518,46 @@ impl World {
                 key: accepted.key,
                 expires_at: accepted.expires_at,
             },
-            Record::Offered { id, term, attempt, cause, .. } => {
-                Fact::Offered { id, term, attempt, cause }
-            }
-            Record::Connected { recipient, term, connection, .. } => {
-                Fact::Connected { agent: number(recipient), term, connection }
-            }
-            Record::Ready { recipient, term, agent_epoch, cursor, .. } => {
-                Fact::Ready { agent: number(recipient), term, epoch: agent_epoch, cursor }
-            }
-            Record::Disconnected { recipient, term, .. } => {
-                Fact::Disconnected { agent: number(recipient), term }
-            }
+            Record::Offered {
+                id,
+                term,
+                attempt,
+                cause,
+                ..
+            } => Fact::Offered {
+                id,
+                term,
+                attempt,
+                cause,
+            },
+            Record::Connected {
+                recipient,
+                term,
+                connection,
+                ..
+            } => Fact::Connected {
+                agent: number(recipient),
+                term,
+                connection,
+            },
+            Record::Ready {
+                recipient,
+                term,
+                agent_epoch,
+                cursor,
+                ..
+            } => Fact::Ready {
+                agent: number(recipient),
+                term,
+                epoch: agent_epoch,
+                cursor,
+            },
+            Record::Disconnected {
+                recipient, term, ..
+            } => Fact::Disconnected {
+                agent: number(recipient),
+                term,
+            },
             Record::Overdue { id, .. } => Fact::Overdue { id },
             Record::Stored { id, .. } => Fact::Stored { id },
             Record::Settled { id, end, at, .. } => Fact::Settled { id, end, at },
@@ -460,3 +584,6 @@ pub(crate) fn not_taken(given: Given) -> Option<Answer> {
         Given::Down => Some(Answer::Down),
     }
 }
+
+/// How much later than it could a slow client reads.
+const READS_LATE: u64 = 1500 * MS;

@@ -3,6 +3,7 @@
 use crate::history::{Event, History};
 use crate::invariants::{EVENT_CHECKS, Invariant, Violation};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The history with its judges.
 #[derive(Debug)]
@@ -15,7 +16,11 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(agents: usize, only: Option<Invariant>) -> Self {
-        Self { history: History::new(agents), only, violation: None }
+        Self {
+            history: History::new(agents),
+            only,
+            violation: None,
+        }
     }
 
     /// Judges `event`, then takes it in.
@@ -31,7 +36,11 @@ impl Checker {
     }
 
     /// Takes in the verdict of a check that was made elsewhere.
-    pub(crate) fn judge(&mut self, invariant: Invariant, verdict: impl FnOnce(&History) -> Result<(), Violation>) {
+    pub(crate) fn judge(
+        &mut self,
+        invariant: Invariant,
+        verdict: impl FnOnce(&History) -> Result<(), Violation>,
+    ) {
         if self.watches(invariant)
             && let Err(violation) = verdict(&self.history)
         {
@@ -47,6 +56,15 @@ impl Checker {
         self.violation.is_none() && self.only.is_none_or(|only| only == invariant)
     }
 
+    /// Digest of every event with its instant.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (at, event) in &self.history.events {
+            (at, std::mem::discriminant(event), event.about()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.violation.is_some()
     }
@@ -59,7 +77,10 @@ impl Checker {
         };
         let events = &self.history.events;
         let chosen: Vec<_> = match violation.about.is_empty() {
-            true => events.iter().skip(events.len().saturating_sub(25)).collect(),
+            true => events
+                .iter()
+                .skip(events.len().saturating_sub(25))
+                .collect(),
             false => events.iter().filter(|(_, event)| concerns(event)).collect(),
         };
         let mut witness = String::new();
@@ -73,7 +94,12 @@ impl Checker {
 /// An event on one line, without its bodies.
 pub(crate) fn short(event: &Event) -> String {
     match event {
-        Event::Arrived { agent, id, generation, .. } => {
+        Event::Arrived {
+            agent,
+            id,
+            generation,
+            ..
+        } => {
             format!("Arrived {{ agent: {agent}, id: {id}, generation: {generation} }}")
         }
         Event::SendInvoke { request, wish } => {
@@ -81,16 +107,29 @@ pub(crate) fn short(event: &Event) -> String {
             format!("SendInvoke {{ request: {request}, to: {to}, lane: {lane}, keyed: {keyed} }}")
         }
         Event::AckOk { agent, items } => {
-            let said: Vec<_> = items.iter().map(|item| (item.message, item.stage)).collect();
+            let said: Vec<_> = items
+                .iter()
+                .map(|item| (item.message, item.stage))
+                .collect();
             format!("AckOk {{ agent: {agent}, items: {said:?} }}")
         }
-        Event::AckInvoke { agent, item, forged } => {
+        Event::AckInvoke {
+            agent,
+            item,
+            forged,
+        } => {
             let (id, stage) = (item.message, item.stage);
             format!("AckInvoke {{ agent: {agent}, id: {id}, stage: {stage:?}, forged: {forged} }}")
         }
-        Event::AckRecorded { position, agent, ack } => {
+        Event::AckRecorded {
+            position,
+            agent,
+            ack,
+        } => {
             let (id, stage) = (ack.item.message, ack.item.stage);
-            format!("AckRecorded {{ position: {position}, agent: {agent}, id: {id}, stage: {stage:?} }}")
+            format!(
+                "AckRecorded {{ position: {position}, agent: {agent}, id: {id}, stage: {stage:?} }}"
+            )
         }
         other => format!("{other:?}"),
     }

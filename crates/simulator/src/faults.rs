@@ -73,7 +73,12 @@ impl World {
     }
 
     pub(crate) fn set_armed<M: crate::hosts::Role>(&mut self, host: Host, point: CrashPoint) {
-        M::node(self, host).armed = Some(point);
+        let node = M::node(self, host);
+        node.armed = Some(point);
+        if let (CrashPoint::AmidSnapshot, Some(running)) = (point, &mut node.running) {
+            // The next batch leads to one.
+            running.bytes_since_image = u64::MAX / 2;
+        }
     }
 
     fn is_up(&mut self, host: Host) -> bool {
@@ -93,7 +98,13 @@ impl World {
         }
         if times > 1 {
             let pause = self.random.below(400 * MS);
-            self.later(pause, Happening::CrashAgain { host, times: times - 1 });
+            self.later(
+                pause,
+                Happening::CrashAgain {
+                    host,
+                    times: times - 1,
+                },
+            );
         }
     }
 
@@ -141,9 +152,13 @@ impl World {
             return;
         }
         let connection = open[self.random.below(open.len() as u64) as usize];
-        let (up, down) = [(true, true), (true, false), (false, true)]
-            [self.random.below(3) as usize];
-        let what = if up && down { "connection cut" } else { "connection half open" };
+        let (up, down) =
+            [(true, true), (true, false), (false, true)][self.random.below(3) as usize];
+        let what = if up && down {
+            "connection cut"
+        } else {
+            "connection half open"
+        };
         let agent = self.connections[&connection].agent;
         self.note(what, Host::Agent(agent));
         if let Some(cut) = self.connections.get_mut(&connection) {
@@ -151,7 +166,9 @@ impl World {
             cut.down_cut |= down;
         }
         let slow = self.chance(30);
-        let by_hub = self.random.below(if slow { 30 * SECOND } else { 2 * SECOND });
+        let by_hub = self
+            .random
+            .below(if slow { 30 * SECOND } else { 2 * SECOND });
         let by_client = self.random.below(5 * SECOND);
         self.later(by_hub, Happening::HubNotices { connection });
         self.later(by_client, Happening::ClientNotices { connection });
@@ -181,8 +198,7 @@ impl World {
     }
 
     fn upset_office(&mut self) {
-        self.office.mood =
-            [Mood::Failing, Mood::Slow, Mood::Down][self.random.below(3) as usize];
+        self.office.mood = [Mood::Failing, Mood::Slow, Mood::Down][self.random.below(3) as usize];
         let what = match self.office.mood {
             Mood::Slow => "back office slow",
             Mood::Down => "back office down",
@@ -227,7 +243,9 @@ impl World {
             let ended = acks.values().filter(|(agent, ack)| {
                 ack.item.stage != Stage::Stored && *agent < self.agents.len()
             });
-            ended.map(|(agent, ack)| (*agent, ack.item.clone())).collect()
+            ended
+                .map(|(agent, ack)| (*agent, ack.item.clone()))
+                .collect()
         };
         let known: Vec<_> = self.checker.history.messages.keys().copied().collect();
         let foreign = self.chance(50) && self.agents.len() > 1 && !known.is_empty();
@@ -257,9 +275,18 @@ impl World {
             return;
         };
         self.note(what, Host::Agent(agent));
-        self.tell(Event::AckInvoke { agent, item: item.clone(), forged: true });
+        self.tell(Event::AckInvoke {
+            agent,
+            item: item.clone(),
+            forged: true,
+        });
         let call = self.number();
-        let post = Post { agent, life: None, numbers: Vec::new(), items: vec![item] };
+        let post = Post {
+            agent,
+            life: None,
+            numbers: Vec::new(),
+            items: vec![item],
+        };
         self.posts.insert(call, post);
         self.send_post(call);
     }

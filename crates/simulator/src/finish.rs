@@ -10,7 +10,7 @@ use crate::node::Ticket;
 use crate::world::{SECOND, World, each};
 use countersign_driver::Opened;
 use countersign_journal::sim::{Random, SimFiles};
-use countersign_journal::{Log, verify};
+use countersign_journal::verify;
 use countersign_rules::delivery::Centre;
 
 impl World {
@@ -68,13 +68,28 @@ impl World {
 
     fn judge_end(&mut self, waited_s: u64) {
         let owed = self.owed();
-        let World { checker, centre, stats, .. } = self;
-        checker.judge(Invariant::I5, |history| i5_everything_ended(history, &owed, waited_s));
-        let Some(running) = &centre.running else { return };
+        let World {
+            checker,
+            centre,
+            stats,
+            ..
+        } = self;
+        checker.judge(Invariant::I5, |history| {
+            i5_everything_ended(history, &owed, waited_s)
+        });
+        let Some(running) = &centre.running else {
+            return;
+        };
         let state = running.engine.machine().state();
-        checker.judge(Invariant::I1, |history| i1_state_knows_every_receipt(history, state));
-        checker.judge(Invariant::I4, |history| i4_counters_equal_records(history, state));
-        checker.judge(Invariant::I11, |history| i11_the_first_end_stands(history, state));
+        checker.judge(Invariant::I1, |history| {
+            i1_state_knows_every_receipt(history, state)
+        });
+        checker.judge(Invariant::I4, |history| {
+            i4_counters_equal_records(history, state)
+        });
+        checker.judge(Invariant::I11, |history| {
+            i11_the_first_end_stands(history, state)
+        });
         let counters = state.counters();
         stats.accepted = counters.accepted;
         stats.processed = counters.processed;
@@ -82,7 +97,11 @@ impl World {
         stats.dead = counters.dead;
         stats.expired = counters.expired;
         stats.pushes_again = counters.pushes_again;
-        let again = checker.history.effects.values().map(|count| u64::from(*count) - 1);
+        let again = checker
+            .history
+            .effects
+            .values()
+            .map(|count| u64::from(*count) - 1);
         stats.effects_repeated = again.sum();
         self.compare_rebuilt();
     }
@@ -95,22 +114,30 @@ impl World {
         let opened = countersign_driver::open::<_, _, Ticket>(fresh, fork, options, identity);
         match opened {
             Ok(opened) => {
-                let World { checker, centre, .. } = self;
-                let Some(running) = &centre.running else { return };
+                let World {
+                    checker, centre, ..
+                } = self;
+                let Some(running) = &centre.running else {
+                    return;
+                };
                 let live = running.engine.machine().state();
                 let rebuilt = opened.engine.machine().state();
                 checker.judge(Invariant::I28, |_| i28_records_equal_state(live, rebuilt));
             }
             Err(error) => {
                 let why = format!("a copy of its journal: {error}");
-                self.tell(Event::NotOpened { host: Host::Centre, why });
+                self.tell(Event::NotOpened {
+                    host: Host::Centre,
+                    why,
+                });
             }
         }
     }
 
-    /// The power goes for all; then each disk is read whole, and read again with flipped bits.
+    /// Each disk is read with flipped bits; then the power goes, and it is read whole.
     fn examine_disks(&mut self) {
         for host in self.hosts() {
+            each!(self, host, flip_bits(host));
             let files = self.files(host);
             files.crash();
             each!(self, host, come_back(host));
@@ -119,7 +146,6 @@ impl World {
                 let why = String::from("its journal is not as written");
                 self.tell(Event::NotOpened { host, why });
             }
-            each!(self, host, flip_bits(host, &files));
             self.stats.disk.add(&files.counts());
         }
     }
@@ -135,17 +161,21 @@ impl World {
     }
 
     /// One bit at a time, each in a copy of its own.
-    fn flip_bits<M: Role>(&mut self, host: Host, files: &SimFiles) {
-        let options = M::node(self, host).options.clone();
-        let identity = M::node(self, host).identity;
-        let clean = files.fork(self.random.next_u64());
-        // A clean close leaves an exact witness, so that each loss must be noticed.
-        let closed = Log::open(clean.clone(), options.clone(), identity);
-        let Ok((log, recovered)) = closed else { return };
-        let (first, next) = (recovered.first, recovered.next);
-        if log.close().is_err() {
+    fn flip_bits<M: Role>(&mut self, host: Host) {
+        let seed = self.random.next_u64();
+        let node = M::node(self, host);
+        let (options, identity) = (node.options.clone(), node.identity);
+        let Some(running) = node
+            .running
+            .as_mut()
+            .filter(|running| running.writing.is_none())
+        else {
             return;
-        }
+        };
+        // With an exact witness each loss must be noticed.
+        running.log.write_witness();
+        let (first, next) = (running.reader.first_position(), running.log.next_position());
+        let clean = node.files.fork(seed);
         let files = clean.lengths().into_iter().filter(|(_, bytes)| *bytes > 0);
         let files: Vec<_> = files.collect();
         for _ in 0..FLIPS {
@@ -154,12 +184,8 @@ impl World {
             let mut random = Random::new(self.random.next_u64());
             copy.flip_bit(name, random.below(*bytes), random.below(8) as u8);
             self.stats.flips += 1;
-            let opened = countersign_driver::open(
-                M::fresh(self, host),
-                copy,
-                options.clone(),
-                identity,
-            );
+            let opened =
+                countersign_driver::open(M::fresh(self, host), copy, options.clone(), identity);
             let opened: Opened<M, SimFiles, Ticket> = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -179,11 +205,15 @@ impl World {
         first: u64,
         next: u64,
     ) {
-        let Some(records) = read_all(&opened.log.reader(), first, next) else { return };
+        let Some(records) = read_all(&opened.log.reader(), first, next) else {
+            return;
+        };
         let mut damaged = opened.recovered.damaged.clone();
         damaged.extend(opened.log.damaged());
         let listed = |position: u64| {
-            let ranges = damaged.iter().filter_map(|damage| damage.positions.as_ref());
+            let ranges = damaged
+                .iter()
+                .filter_map(|damage| damage.positions.as_ref());
             ranges.into_iter().any(|range| range.contains(&position))
         };
         let (mut reported, mut found) = (0, first);
@@ -199,15 +229,27 @@ impl World {
             self.stats.records_read_damaged += 1;
             reported += u64::from(verdict == Verdict::Reported);
             // One bit damages one record.
-            let verdict = if reported > 1 { Verdict::Silent } else { verdict };
+            let verdict = if reported > 1 {
+                Verdict::Silent
+            } else {
+                verdict
+            };
             if verdict != Verdict::Right {
-                self.tell(Event::ReadDamaged { host, position, verdict });
+                self.tell(Event::ReadDamaged {
+                    host,
+                    position,
+                    verdict,
+                });
             }
             found = position + 1;
         }
         if found < next {
             let verdict = Verdict::Silent;
-            self.tell(Event::ReadDamaged { host, position: found, verdict });
+            self.tell(Event::ReadDamaged {
+                host,
+                position: found,
+                verdict,
+            });
         }
         self.stats.flips_reported += u64::from(!damaged.is_empty());
     }
@@ -222,4 +264,3 @@ impl World {
 const DRAIN_MAX: u64 = 1_800 * SECOND;
 /// Bits flipped on each disk.
 const FLIPS: u64 = 3;
-

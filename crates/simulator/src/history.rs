@@ -159,8 +159,9 @@ pub enum Event {
         attempt: u32,
         possibly_repeated: bool,
     },
-    /// The back office committed an effect.
+    /// The back office committed an effect; `honours` tells whether it looks at tokens.
     Effect {
+        honours: bool,
         agent: usize,
         id: MessageId,
         generation: u32,
@@ -443,9 +444,11 @@ impl History {
                 generation,
             } => {
                 self.committed.insert((*agent, *id, *generation));
-                self.leave(*id, |message| message.committed = true, |agent| {
-                    &mut agent.uncommitted
-                });
+                self.leave(
+                    *id,
+                    |message| message.committed = true,
+                    |agent| &mut agent.uncommitted,
+                );
             }
             // One that died of crashes alone was perhaps never handed over.
             Event::EndedAtSite { id, .. } => self.leave(*id, |_| (), |agent| &mut agent.unstarted),
@@ -458,9 +461,11 @@ impl History {
                 if *possibly_repeated {
                     self.declared.insert((*id, *generation));
                 }
-                self.leave(*id, |message| message.started = true, |agent| {
-                    &mut agent.unstarted
-                });
+                self.leave(
+                    *id,
+                    |message| message.started = true,
+                    |agent| &mut agent.unstarted,
+                );
             }
             Event::Effect { id, generation, .. } => {
                 *self.effects.entry((*id, *generation)).or_default() += 1;

@@ -155,7 +155,14 @@ impl World {
                 running.short = true;
                 let life = node.life;
                 self.stats.appends_without_space += 1;
-                self.later(200 * MS, Happening::Disk { host, life, stage: Stage::Append });
+                self.later(
+                    200 * MS,
+                    Happening::Disk {
+                        host,
+                        life,
+                        stage: Stage::Append,
+                    },
+                );
             }
             Err(AppendError::Failed(_)) => self.disk_failed::<M>(host),
             Err(error) => panic!("a batch of {host:?} is refused by its own journal: {error}"),
@@ -175,7 +182,10 @@ impl World {
             return self.disk_failed::<M>(host);
         }
         running.short = !running.log.above_reserve();
-        let batch = running.writing.as_ref().map(|writing| writing.batch.clone());
+        let batch = running
+            .writing
+            .as_ref()
+            .map(|writing| writing.batch.clone());
         if sync_failed {
             self.tell(Event::FlushOk { host, sync_failed });
         }
@@ -183,7 +193,12 @@ impl World {
         let ledger = &mut M::node(self, host).ledger;
         (ledger.confirmed, ledger.told) = (batch.last(), batch.last());
         for index in 0..batch.len() {
-            M::durable(self, host, batch.first() + index as u64, &batch.payload(index));
+            M::durable(
+                self,
+                host,
+                batch.first() + index as u64,
+                &batch.payload(index),
+            );
         }
         if M::node(self, host).files.is_stopped() {
             // The power went in something that a flush need not wait for.
@@ -210,7 +225,10 @@ impl World {
         };
         let life = M::node(self, host).life;
         self.set_busy::<M>(host, true);
-        let replies = sealed.replies.into_iter().map(|(ticket, reply)| Out::Reply(ticket, reply));
+        let replies = sealed
+            .replies
+            .into_iter()
+            .map(|(ticket, reply)| Out::Reply(ticket, reply));
         let effects = sealed.effects.into_iter().map(Out::Effect);
         for out in replies.chain(effects).collect::<Vec<Out<M>>>() {
             if left == 0 {
@@ -243,7 +261,10 @@ impl World {
         let carry_beyond = self.scenario.carry_beyond_bytes;
         let interrupted = self.random.below(6);
         let node = M::node(self, host);
-        let image = node.running.as_mut().and_then(|running| running.image.take());
+        let image = node
+            .running
+            .as_mut()
+            .and_then(|running| running.image.take());
         let Some((position, image)) = image else {
             return;
         };
@@ -256,9 +277,17 @@ impl World {
         };
         let written = running.log.write_snapshot(position, &image);
         let not_durable = matches!(written, Err(SnapshotError::NotDurable { .. }));
-        assert!(!not_durable || node.eager, "an image is written once its state is durable");
+        assert!(
+            !not_durable || node.eager,
+            "an image is written once its state is durable"
+        );
         if written.is_ok() {
-            let needed = running.engine.machine().oldest_needed().min(hold).min(position + 1);
+            let needed = running
+                .engine
+                .machine()
+                .oldest_needed()
+                .min(hold)
+                .min(position + 1);
             // A trim that fails leaves more than is needed.
             let trimmed = running.log.trim(needed).unwrap_or(0) as u64;
             let (before, bytes) = older_than(&running.reader, carry_beyond);
@@ -319,7 +348,10 @@ impl World {
         }
         let life = node.life;
         self.stats.crash(host, point);
-        self.tell(Event::Crash { host, point: point.as_str() });
+        self.tell(Event::Crash {
+            host,
+            point: point.as_str(),
+        });
         M::stopped(self, host);
         let delay = match self.random.below(10) {
             _ if self.healed => 100 * MS,
@@ -349,7 +381,12 @@ impl World {
             Ok(opened) => opened,
             Err(error) => return self.not_opened::<M>(host, &error),
         };
-        let Opened { engine, log, recovered, damaged } = opened;
+        let Opened {
+            engine,
+            log,
+            recovered,
+            damaged,
+        } = opened;
         let mut running = Running::new(engine, log);
         node.life += 1;
         let Some(lost) = self.compare::<M>(host, &running.reader, recovered.next) else {
@@ -408,7 +445,9 @@ impl World {
         let (confirmed, told) = (ledger.confirmed, ledger.told);
         let mut lost = (next <= confirmed).then_some(next);
         for (position, payload) in &records {
-            let right = payload.as_ref().is_some_and(|payload| ledger.holds(*position, payload));
+            let right = payload
+                .as_ref()
+                .is_some_and(|payload| ledger.holds(*position, payload));
             if !right && lost.is_none() {
                 lost = Some(*position);
             }

@@ -216,8 +216,7 @@ fn i3_one_key_one_message(history: &History, event: &Event) -> Verdicts {
                 return broken(Invariant::I3, [*first, *id], says);
             }
             if meant != Some(wish.fingerprint) {
-                let says =
-                    format!("request {request} got {id}, which stands for another content");
+                let says = format!("request {request} got {id}, which stands for another content");
                 return broken(Invariant::I3, [*id], says);
             }
             Ok(())
@@ -229,7 +228,10 @@ fn i3_one_key_one_message(history: &History, event: &Event) -> Verdicts {
 /// I4: every accepted message is in one place, and in one that leads on.
 pub fn i4_messages_are_conserved(state: &State) -> Verdicts {
     if !state.conserved() {
-        let says = format!("accepted is not the sum of the rest: {:?}", state.counters());
+        let says = format!(
+            "accepted is not the sum of the rest: {:?}",
+            state.counters()
+        );
         return broken(Invariant::I4, [], says);
     }
     if !state.accounted() {
@@ -250,11 +252,7 @@ pub fn i4_counters_equal_records(history: &History, state: &State) -> Verdicts {
     };
     let counters = state.counters();
     let pairs = [
-        (
-            "accepted",
-            counters.accepted,
-            history.messages.len() as u64,
-        ),
+        ("accepted", counters.accepted, history.messages.len() as u64),
         ("processed", counters.processed, ended(End::Processed)),
         ("rejected", counters.rejected, ended(End::Rejected)),
         ("dead", counters.dead, ended(End::Dead)),
@@ -318,7 +316,9 @@ fn i6_lanes_keep_their_order(history: &History, event: &Event) -> Verdicts {
         let request = history.messages[earlier].request;
         let ok = history.requests[request].ok;
         if earlier != id && ok.is_some_and(|ok| ok < later.invoked) {
-            let says = format!("{id} came {what} before {earlier}, which was confirmed before it was sent in the same lane");
+            let says = format!(
+                "{id} came {what} before {earlier}, which was confirmed before it was sent in the same lane"
+            );
             return broken(Invariant::I6, [*earlier, *id], says);
         }
     }
@@ -330,13 +330,9 @@ fn i6_lanes_keep_their_order(history: &History, event: &Event) -> Verdicts {
 fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
     match event {
         Event::Recorded {
-            fact:
-                Fact::Offered {
-                    id,
-                    attempt,
-                    cause,
-                    ..
-                },
+            fact: Fact::Offered {
+                id, attempt, cause, ..
+            },
             ..
         } => {
             let Some(message) = history.messages.get(id) else {
@@ -391,8 +387,7 @@ fn i8_inbox_before_acknowledgement(history: &History, event: &Event) -> Verdicts
         return Ok(());
     }
     let (id, stage) = (item.message, item.stage);
-    let says =
-        format!("agent {agent} says {stage:?} of {id}, which is not durable in its inbox");
+    let says = format!("agent {agent} says {stage:?} of {id}, which is not durable in its inbox");
     broken(Invariant::I8, [id], says)
 }
 
@@ -417,10 +412,12 @@ fn i9_processed_means_committed(history: &History, event: &Event) -> Verdicts {
     broken(Invariant::I9, [item.message], says)
 }
 
-/// I10: a second effect only where it was declared, or where an attempt was reported as failed
-/// although its effect had happened, or where the agent lost its disk.
+/// I10: never a second effect in a back office that honours tokens; in another only where it was
+/// declared, or where an attempt was reported as failed although its effect had happened, or where
+/// the agent lost its disk.
 fn i10_one_effect_or_a_declared_repeat(history: &History, event: &Event) -> Verdicts {
     let Event::Effect {
+        honours,
         agent,
         id,
         generation,
@@ -434,7 +431,7 @@ fn i10_one_effect_or_a_declared_repeat(history: &History, event: &Event) -> Verd
     let told = history.declared.contains(&key)
         || history.unclear.contains(&key)
         || history.lost_stores.contains(agent);
-    if first || told {
+    if first || (told && !honours) {
         return Ok(());
     }
     let says = format!("attempt {attempt} of {id} had another effect, and nobody was told");
@@ -571,11 +568,15 @@ fn i14_only_the_current_term_is_pushed_to(history: &History, event: &Event) -> V
             broken(Invariant::I14, [*id], says)
         }
         Event::Push { connection, id, .. } if history.superseded.contains(connection) => {
-            let says = format!("{id} was pushed over connection {connection}, which was superseded");
+            let says =
+                format!("{id} was pushed over connection {connection}, which was superseded");
             broken(Invariant::I14, [*id], says)
         }
         Event::HubConnections { agent, live } if live.len() > 1 => {
-            let says = format!("agent {agent} has {} live connections: {live:?}", live.len());
+            let says = format!(
+                "agent {agent} has {} live connections: {live:?}",
+                live.len()
+            );
             broken(Invariant::I14, [], says)
         }
         _ => Ok(()),
@@ -604,7 +605,9 @@ pub fn i16_the_window_holds(state: &State, messages_max: u32, bytes_max: u64) ->
     for (name, messages, bytes) in state.in_flight() {
         let fits = messages <= messages_max as usize && (bytes <= bytes_max || messages == 1);
         if !fits {
-            let says = format!("{name} has {messages} messages and {bytes} bytes in flight, allowed are {messages_max} and {bytes_max}");
+            let says = format!(
+                "{name} has {messages} messages and {bytes} bytes in flight, allowed are {messages_max} and {bytes_max}"
+            );
             return broken(Invariant::I16, [], says);
         }
     }
@@ -697,7 +700,9 @@ fn i20_damage_is_reported(_: &History, event: &Event) -> Verdicts {
             epoch_changed,
             ..
         } if !damaged.is_empty() || *epoch_changed => {
-            let says = format!("{host:?} reports damage that nobody did ({damaged:?}, new epoch: {epoch_changed})");
+            let says = format!(
+                "{host:?} reports damage that nobody did ({damaged:?}, new epoch: {epoch_changed})"
+            );
             broken(Invariant::I20, [], says)
         }
         _ => Ok(()),
@@ -753,4 +758,3 @@ pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
     }
     Ok(())
 }
-

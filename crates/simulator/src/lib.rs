@@ -45,6 +45,8 @@ use world::World;
 pub struct Run {
     /// What was done and what it led to.
     pub stats: Stats,
+    /// Digest of every event with its instant: the same for the same seed.
+    pub digest: u64,
     /// The first broken promise with the events that show it.
     pub violation: Option<(Violation, String)>,
 }
@@ -64,5 +66,10 @@ pub fn run(
     stats.runs = 1;
     stats.quiet_runs = u64::from(quiet);
     stats.virtual_us = world.virtual_us();
-    Run { stats, violation: world.checker.take_violation() }
+    let digest = world.checker.digest();
+    Run {
+        stats,
+        digest,
+        violation: world.checker.take_violation(),
+    }
 }

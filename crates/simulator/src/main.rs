@@ -41,11 +41,20 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_planted {
         for bug in PLANTED {
-            println!("{:<24} {:?}: {}", bug.name, bug.breaks, bug.breaks.promise());
+            println!(
+                "{:<24} {:?}: {}",
+                bug.name,
+                bug.breaks,
+                bug.breaks.promise()
+            );
         }
         return ExitCode::SUCCESS;
     }
-    let bug = match arguments.planted.as_deref().map(|name| (name, PlantedBug::named(name))) {
+    let bug = match arguments
+        .planted
+        .as_deref()
+        .map(|name| (name, PlantedBug::named(name)))
+    {
         Some((name, None)) => {
             eprintln!("no bug is called {name}; --list-planted names them");
             return ExitCode::from(2);
@@ -79,7 +88,10 @@ fn run_seeds(arguments: &Arguments, bug: Option<&'static PlantedBug>) -> ExitCod
         broken: Mutex::new(None),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.unwrap_or(cores).clamp(1, count.max(1) as usize);
+    let threads = arguments
+        .threads
+        .unwrap_or(cores)
+        .clamp(1, count.max(1) as usize);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| work(&shared, start + count, arguments, bug));
@@ -88,7 +100,10 @@ fn run_seeds(arguments: &Arguments, bug: Option<&'static PlantedBug>) -> ExitCod
     let stats = shared.stats.into_inner().expect("no thread panicked");
     let took = begun.elapsed().as_secs_f64();
     println!("{stats}");
-    println!("speed          {:.1} seeds/s, {took:.1} s", stats.runs as f64 / took);
+    println!(
+        "speed          {:.1} seeds/s, {took:.1} s",
+        stats.runs as f64 / took
+    );
     let broken = shared.broken.into_inner().expect("no thread panicked");
     conclude(arguments, bug, &stats, broken)
 }
@@ -100,7 +115,11 @@ fn work(shared: &Shared, end: u64, arguments: &Arguments, bug: Option<&'static P
             return;
         }
         let run = run(seed, arguments.steps, bug, arguments.verbose);
-        shared.stats.lock().expect("no thread panicked").add(&run.stats);
+        shared
+            .stats
+            .lock()
+            .expect("no thread panicked")
+            .add(&run.stats);
         if run.violation.is_some() {
             let mut broken = shared.broken.lock().expect("no thread panicked");
             if broken.as_ref().is_none_or(|(lowest, _)| seed < *lowest) {
@@ -119,7 +138,10 @@ fn conclude(
     let Some((seed, run)) = broken else {
         return match bug {
             Some(bug) => {
-                println!("NOT CAUGHT     {} went unseen by {:?}", bug.name, bug.breaks);
+                println!(
+                    "NOT CAUGHT     {} went unseen by {:?}",
+                    bug.name, bug.breaks
+                );
                 ExitCode::FAILURE
             }
             None if stats.faults_injected() == 0 && stats.runs > stats.quiet_runs => {
@@ -127,12 +149,17 @@ fn conclude(
                 ExitCode::FAILURE
             }
             None => {
-                println!("held           every promise, in {} runs: lost 0, reordered 0, stuck 0, served wrong 0", stats.runs);
+                println!(
+                    "held           every promise, in {} runs: lost 0, reordered 0, stuck 0, served wrong 0",
+                    stats.runs
+                );
                 ExitCode::SUCCESS
             }
         };
     };
-    let Some((violation, witness)) = run.violation else { return ExitCode::FAILURE };
+    let Some((violation, witness)) = run.violation else {
+        return ExitCode::FAILURE;
+    };
     println!("\nVIOLATED       {violation}");
     println!("seed           {seed}");
     println!("witness\n{witness}");

@@ -49,7 +49,12 @@ impl World {
     pub(crate) fn call_arrives(&mut self, call: Call) {
         let said = self.judge_call(&call);
         let slow = self.office.mood == Mood::Slow;
-        let delay = self.delay() + if slow { self.random.below(4 * SECOND) } else { 0 };
+        let delay = self.delay()
+            + if slow {
+                self.random.below(4 * SECOND)
+            } else {
+                0
+            };
         if !self.mishap(3) {
             self.later(delay, Happening::CallAnswered { call, said });
         }
@@ -62,11 +67,23 @@ impl World {
             return failed;
         }
         if self.mishap(1) {
-            return Said::Failed { retry_after: Some(Duration::from_secs(2)) };
+            return Said::Failed {
+                retry_after: Some(Duration::from_secs(2)),
+            };
         }
-        let attempt = if self.has(Around::TokenPerAttempt) { call.attempt } else { 0 };
+        let attempt = if self.has(Around::TokenPerAttempt) {
+            call.attempt
+        } else {
+            0
+        };
         let token = (call.id, call.generation, attempt);
-        let Call { agent, id, generation, attempt, .. } = *call;
+        let Call {
+            agent,
+            id,
+            generation,
+            attempt,
+            ..
+        } = *call;
         if self.scenario.office_honours_tokens && self.office.tokens.contains(&token) {
             return Said::Inserted;
         }
@@ -77,7 +94,14 @@ impl World {
             _ => {}
         }
         self.office.tokens.insert(token);
-        self.tell(Event::Effect { agent, id, generation, attempt });
+        let honours = self.scenario.office_honours_tokens;
+        self.tell(Event::Effect {
+            honours,
+            agent,
+            id,
+            generation,
+            attempt,
+        });
         self.stats.effects += 1;
         Said::Inserted
     }
@@ -106,13 +130,17 @@ impl Said {
     }
 
     pub(crate) fn result(self) -> WorkResult {
-        let outcome = |code: &str| Outcome { code: code.into(), ..Outcome::default() };
+        let outcome = |code: &str| Outcome {
+            code: code.into(),
+            ..Outcome::default()
+        };
         match self {
             Said::Inserted => WorkResult::Done(outcome("inserted")),
             Said::Refused => WorkResult::Rejected(outcome("http-422")),
-            Said::Failed { retry_after } => {
-                WorkResult::Failed { outcome: outcome("http-503"), retry_after }
-            }
+            Said::Failed { retry_after } => WorkResult::Failed {
+                outcome: outcome("http-503"),
+                retry_after,
+            },
         }
     }
 }

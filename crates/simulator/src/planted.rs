@@ -49,17 +49,33 @@ pub struct PlantedBug {
 
 /// Every known defect.
 pub const PLANTED: &[PlantedBug] = &[
-    rules("accept-without-record", Invariant::I1, InRules::AcceptWithoutRecord),
+    rules(
+        "accept-without-record",
+        Invariant::I1,
+        InRules::AcceptWithoutRecord,
+    ),
     around("eager-centre", Invariant::I1, Around::EagerCentre),
-    journal("answer-before-flush", Invariant::I1, InJournal::AnswerBeforeFlush),
+    journal(
+        "answer-before-flush",
+        Invariant::I1,
+        InJournal::AnswerBeforeFlush,
+    ),
     rules("push-foreign-body", Invariant::I2, InRules::PushForeignBody),
     rules("forget-keys", Invariant::I3, InRules::ForgetKeys),
-    rules("drop-on-disconnect", Invariant::I4, InRules::DropOnDisconnect),
+    rules(
+        "drop-on-disconnect",
+        Invariant::I4,
+        InRules::DropOnDisconnect,
+    ),
     around("post-once", Invariant::I5, Around::PostOnce),
     rules("requeue-at-end", Invariant::I6, InRules::RequeueAtEnd),
     rules("push-twice", Invariant::I7, InRules::PushTwice),
     around("eager-agent", Invariant::I8, Around::EagerAgent),
-    rules("acknowledge-failure", Invariant::I9, InRules::AcknowledgeFailure),
+    rules(
+        "acknowledge-failure",
+        Invariant::I9,
+        InRules::AcknowledgeFailure,
+    ),
     around("token-per-attempt", Invariant::I10, Around::TokenPerAttempt),
     rules("last-ack-wins", Invariant::I11, InRules::LastAckWins),
     around("eager-acks", Invariant::I11, Around::EagerAcks),
@@ -68,22 +84,42 @@ pub const PLANTED: &[PlantedBug] = &[
     rules("no-supersede", Invariant::I14, InRules::NoSupersede),
     around("no-token-guard", Invariant::I15, Around::NoTokenGuard),
     around("no-window", Invariant::I16, Around::NoWindow),
-    rules("cursor-before-acks", Invariant::I18, InRules::CursorBeforeAcks),
-    journal("retry-failed-flush", Invariant::I19, InJournal::RetryFailedFlush),
+    rules(
+        "cursor-before-acks",
+        Invariant::I18,
+        InRules::CursorBeforeAcks,
+    ),
+    journal(
+        "retry-failed-flush",
+        Invariant::I19,
+        InJournal::RetryFailedFlush,
+    ),
     journal("skip-checksums", Invariant::I20, InJournal::SkipChecksums),
     journal("cut-at-damage", Invariant::I20, InJournal::CutAtDamage),
 ];
 
 const fn rules(name: &'static str, breaks: Invariant, bug: InRules) -> PlantedBug {
-    PlantedBug { name, breaks, defect: Defect::Rules(bug) }
+    PlantedBug {
+        name,
+        breaks,
+        defect: Defect::Rules(bug),
+    }
 }
 
 const fn journal(name: &'static str, breaks: Invariant, bug: InJournal) -> PlantedBug {
-    PlantedBug { name, breaks, defect: Defect::Journal(bug) }
+    PlantedBug {
+        name,
+        breaks,
+        defect: Defect::Journal(bug),
+    }
 }
 
 const fn around(name: &'static str, breaks: Invariant, bug: Around) -> PlantedBug {
-    PlantedBug { name, breaks, defect: Defect::Around(bug) }
+    PlantedBug {
+        name,
+        breaks,
+        defect: Defect::Around(bug),
+    }
 }
 
 impl PlantedBug {

@@ -103,8 +103,16 @@ impl Scenario {
     pub(crate) fn centre_policy(&self, bug: Option<&PlantedBug>) -> delivery::Policy {
         let no_window = is(bug, Around::NoWindow);
         delivery::Policy {
-            window_messages: if no_window { u32::MAX } else { self.window_messages },
-            window_bytes: if no_window { u64::MAX } else { self.window_bytes },
+            window_messages: if no_window {
+                u32::MAX
+            } else {
+                self.window_messages
+            },
+            window_bytes: if no_window {
+                u64::MAX
+            } else {
+                self.window_bytes
+            },
             ack_wait: Duration::from_millis(self.ack_wait_ms),
             ack_wait_max: Duration::from_secs(60),
             token_guard: match is(bug, Around::NoTokenGuard) {

@@ -5,16 +5,19 @@ use crate::history::{Event, Host, Wish};
 use crate::node::Ticket;
 use crate::world::{Happening, MS, SECOND, World, agent_name, tenant};
 use bytes::Bytes;
+use countersign_rules::MessageId;
 use countersign_rules::delivery::{Centre, Input, Submission};
 use countersign_rules::limits::BODY_BYTES_MAX;
 use countersign_rules::message::{LaneName, TypeName};
-use countersign_rules::MessageId;
 use std::time::Duration;
 
 /// An answer of the send API.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Ok { id: MessageId, repeated: bool },
+    Ok {
+        id: MessageId,
+        repeated: bool,
+    },
     Refused(String),
     /// Nobody listened: it was certainly not taken.
     Down,
@@ -68,7 +71,14 @@ impl World {
             None => self.begin_request(sender),
         };
         let call = self.number();
-        self.sends.insert(call, SendCall { sender, request, id: None });
+        self.sends.insert(
+            call,
+            SendCall {
+                sender,
+                request,
+                id: None,
+            },
+        );
         let state = &mut self.senders[sender];
         state.tries += 1;
         state.call = Some(call);
@@ -87,10 +97,16 @@ impl World {
     fn begin_request(&mut self, sender: usize) -> usize {
         let request = self.wishes.made.len();
         let plan = self.plan(request);
-        self.tell(Event::SendInvoke { request, wish: plan.wish.clone() });
+        self.tell(Event::SendInvoke {
+            request,
+            wish: plan.wish.clone(),
+        });
         self.wishes.made.push(plan);
         self.stats.sent += 1;
-        self.senders[sender] = Sender { request: Some(request), ..Sender::default() };
+        self.senders[sender] = Sender {
+            request: Some(request),
+            ..Sender::default()
+        };
         request
     }
 
@@ -107,7 +123,10 @@ impl World {
             lane: self.random.below(self.scenario.lanes.into()) as u8,
             key: keyed.then_some(key),
             fingerprint,
-            body: Bytes::from(format!("{{\"n\":{request},\"pad\":\"{}\"}}", "x".repeat(room))),
+            body: Bytes::from(format!(
+                "{{\"n\":{request},\"pad\":\"{}\"}}",
+                "x".repeat(room)
+            )),
         };
         let odd = self.random.below(100);
         if odd < 2 {
@@ -137,7 +156,9 @@ impl World {
             return self.answer_send(call, Answer::Down);
         }
         let id = self.make_id();
-        let Some(send) = self.sends.get_mut(&call) else { return };
+        let Some(send) = self.sends.get_mut(&call) else {
+            return;
+        };
         send.id = Some(id);
         let request = send.request;
         self.tell(Event::Submit { request, id });
@@ -170,13 +191,24 @@ impl World {
     }
 
     pub(crate) fn send_answered(&mut self, call: u64, answer: Answer) {
-        let Some(SendCall { sender, request, id }) = self.sends.get(&call).cloned() else { return };
+        let Some(SendCall {
+            sender,
+            request,
+            id,
+        }) = self.sends.get(&call).cloned()
+        else {
+            return;
+        };
         if self.senders[sender].call != Some(call) {
             return;
         }
         match answer {
             Answer::Ok { id, repeated } => {
-                self.tell(Event::SendOk { request, id, repeated });
+                self.tell(Event::SendOk {
+                    request,
+                    id,
+                    repeated,
+                });
                 self.stats.confirmed += 1;
                 self.stats.repeated += u64::from(repeated);
                 self.next_request(sender);
@@ -193,7 +225,12 @@ impl World {
 
     /// No answer: with a key it can be tried again, without one it stays unknown.
     pub(crate) fn send_times_out(&mut self, call: u64) {
-        let Some(SendCall { sender, request, .. }) = self.sends.get(&call).cloned() else { return };
+        let Some(SendCall {
+            sender, request, ..
+        }) = self.sends.get(&call).cloned()
+        else {
+            return;
+        };
         if self.senders[sender].call != Some(call) {
             return;
         }

@@ -112,7 +112,10 @@ fn role(host: Host) -> &'static str {
 }
 
 fn list<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
-    let counts: Vec<_> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(what, count)| format!("{what} {count}"))
+        .collect();
     counts.join(" · ")
 }
 

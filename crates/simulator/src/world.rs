@@ -28,34 +28,105 @@ const BEGIN: Timestamp = Timestamp::from_millis(1_795_435_200_000);
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    Start { host: Host, life: u64 },
-    Disk { host: Host, life: u64, stage: Stage },
-    Tick { host: Host, at: u64 },
-    SenderActs { sender: usize },
-    SendArrives { call: u64 },
-    SendAnswered { call: u64, answer: Answer },
-    SendTimesOut { call: u64 },
-    Up { connection: u64, message: UpMessage },
-    Down { connection: u64, message: agents::DownMessage },
-    HubNotices { connection: u64 },
-    HubLooksAtToken { connection: u64 },
-    ClientNotices { connection: u64 },
-    ClientLosesPatience { connection: u64 },
-    ClientConnects { agent: usize, life: u64 },
-    ClientRenews { connection: u64 },
-    CallArrives { call: Call },
-    CallAnswered { call: Call, said: Said },
-    CallTimesOut { call: Call },
-    WorkReads { agent: usize, life: u64, work: countersign_rules::site::Work },
-    PosterWakes { agent: usize, life: u64 },
-    PostArrives { call: u64, copy: u32 },
-    PostAnswered { call: u64, taken: bool },
+    Start {
+        host: Host,
+        life: u64,
+    },
+    Disk {
+        host: Host,
+        life: u64,
+        stage: Stage,
+    },
+    Tick {
+        host: Host,
+        at: u64,
+    },
+    SenderActs {
+        sender: usize,
+    },
+    SendArrives {
+        call: u64,
+    },
+    SendAnswered {
+        call: u64,
+        answer: Answer,
+    },
+    SendTimesOut {
+        call: u64,
+    },
+    Up {
+        connection: u64,
+        message: UpMessage,
+    },
+    Down {
+        connection: u64,
+        message: agents::DownMessage,
+    },
+    HubNotices {
+        connection: u64,
+    },
+    HubLooksAtToken {
+        connection: u64,
+    },
+    ClientNotices {
+        connection: u64,
+    },
+    ClientLosesPatience {
+        connection: u64,
+    },
+    ClientConnects {
+        agent: usize,
+        life: u64,
+    },
+    ClientRenews {
+        connection: u64,
+    },
+    CallArrives {
+        call: Call,
+    },
+    CallAnswered {
+        call: Call,
+        said: Said,
+    },
+    CallTimesOut {
+        call: Call,
+    },
+    WorkReads {
+        agent: usize,
+        life: u64,
+        work: countersign_rules::site::Work,
+    },
+    PosterWakes {
+        agent: usize,
+        life: u64,
+    },
+    PostArrives {
+        call: u64,
+        copy: u32,
+    },
+    PostAnswered {
+        call: u64,
+        taken: bool,
+    },
     PullWakes,
-    PullArrives { after: Position, life: u64 },
-    PullAnswered { source: u64, through: Position, acks: Vec<Ack>, life: u64 },
+    PullArrives {
+        after: Position,
+        life: u64,
+    },
+    PullAnswered {
+        source: u64,
+        through: Position,
+        acks: Vec<Ack>,
+        life: u64,
+    },
     FaultStrikes,
-    FaultEnds { fault: crate::faults::Lasting },
-    CrashAgain { host: Host, times: u64 },
+    FaultEnds {
+        fault: crate::faults::Lasting,
+    },
+    CrashAgain {
+        host: Host,
+        times: u64,
+    },
     Heal,
 }
 
@@ -97,11 +168,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(
-        scenario: Scenario,
-        bug: Option<&'static PlantedBug>,
-        verbose: bool,
-    ) -> Self {
+    pub(crate) fn new(scenario: Scenario, bug: Option<&'static PlantedBug>, verbose: bool) -> Self {
         let mut random = Random::new(scenario.seed ^ 0x636f_756e_7465_7273);
         let options = scenario.journal_options(bug);
         let mut node_seed = || random.next_u64();
@@ -165,7 +232,10 @@ impl World {
 
     pub(crate) fn hosts(&self) -> Vec<Host> {
         let agents = (0..self.agents.len()).map(Host::Agent);
-        [Host::Centre, Host::Acks].into_iter().chain(agents).collect()
+        [Host::Centre, Host::Acks]
+            .into_iter()
+            .chain(agents)
+            .collect()
     }
 
     /// Whether this defect is planted.
@@ -218,7 +288,11 @@ impl World {
 
     pub(crate) fn tell(&mut self, event: Event) {
         if self.verbose {
-            println!("{:>12.6} s  {}", self.now as f64 / 1e6, crate::checker::short(&event));
+            println!(
+                "{:>12.6} s  {}",
+                self.now as f64 / 1e6,
+                crate::checker::short(&event)
+            );
         }
         self.checker.tell(self.now, event);
     }
@@ -245,8 +319,14 @@ impl World {
             Happening::SendArrives { call } => self.send_arrives(call),
             Happening::SendAnswered { call, answer } => self.send_answered(call, answer),
             Happening::SendTimesOut { call } => self.send_times_out(call),
-            Happening::Up { connection, message } => self.up_arrives(connection, message),
-            Happening::Down { connection, message } => self.down_arrives(connection, message),
+            Happening::Up {
+                connection,
+                message,
+            } => self.up_arrives(connection, message),
+            Happening::Down {
+                connection,
+                message,
+            } => self.down_arrives(connection, message),
             Happening::HubNotices { connection } => self.hub_ends(connection),
             Happening::HubLooksAtToken { connection } => self.hub_looks_at_token(connection),
             Happening::ClientNotices { connection } => self.client_ends(connection),
@@ -264,10 +344,19 @@ impl World {
             Happening::PostAnswered { call, taken } => self.post_answered(call, taken),
             Happening::PullWakes => self.pull_wakes(),
             Happening::PullArrives { after, life } => self.pull_arrives(after, life),
-            Happening::PullAnswered { source, through, acks, life } => {
+            Happening::PullAnswered {
+                source,
+                through,
+                acks,
+                life,
+            } => {
                 if life == self.centre.life {
                     self.pulling.busy_until = 0;
-                    let input = Input::Acks { source, through, acks };
+                    let input = Input::Acks {
+                        source,
+                        through,
+                        acks,
+                    };
                     self.give::<Centre>(Host::Centre, input, Ticket::Nobody);
                 }
             }
@@ -333,7 +422,9 @@ pub(crate) fn agent_name(number: usize) -> AgentName {
 /// The number in an agent's name.
 pub(crate) fn agent_number(name: &AgentName) -> usize {
     let digits = name.as_str().rsplit('-').next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(usize::MAX)
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(usize::MAX)
 }
 
 /// Longest time of load and faults.
