@@ -1,6 +1,6 @@
 //! The ack store: it takes what agents say, whether the centre is up or not.
 
-use crate::history::{Event, Host};
+use crate::event::{Event, Host};
 use crate::hosts::{Given, Role};
 use crate::node::{Node, Ticket};
 use crate::planted::Around;

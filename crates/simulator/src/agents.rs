@@ -1,7 +1,7 @@
 //! The sites: their engine, the client that keeps a connection, the workers, the poster.
 
 use crate::centre::{ClientSide, Connection, HubSide, UpMessage};
-use crate::history::{Event, Host};
+use crate::event::{Event, Host};
 use crate::hosts::{Given, Role};
 use crate::node::{Node, Ticket};
 use crate::office::{Call, Said};

@@ -4,7 +4,7 @@
 //! connection, cut at any point, and noticed by each side when that side notices.
 
 use crate::agents::DownMessage;
-use crate::history::{Event, Fact, Host};
+use crate::event::{Event, Fact, Host};
 use crate::hosts::{Given, Role, read_all};
 use crate::invariants::{
     Invariant, i1_state_knows_every_receipt, i4_messages_are_conserved, i16_the_window_holds,

@@ -1,6 +1,7 @@
 //! Tells the history what happens and stops at the first broken promise.
 
-use crate::history::{Event, History};
+use crate::event::Event;
+use crate::history::History;
 use crate::invariants::{EVENT_CHECKS, Invariant, Violation};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};

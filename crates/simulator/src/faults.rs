@@ -2,7 +2,7 @@
 
 use crate::agents::AgentHost;
 use crate::centre::HubSide;
-use crate::history::{Event, Host};
+use crate::event::{Event, Host};
 use crate::node::CrashPoint;
 use crate::office::Mood;
 use crate::world::{Happening, MS, Post, SECOND, World, each};
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    fn is_up(&mut self, host: Host) -> bool {
+    fn is_up(&self, host: Host) -> bool {
         match host {
             Host::Centre => self.centre.is_up(),
             Host::Acks => self.acks.is_up(),

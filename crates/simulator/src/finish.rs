@@ -1,6 +1,6 @@
 //! The end of a run: wait until everything has ended, then look at what the disks hold.
 
-use crate::history::{Event, Host, Verdict};
+use crate::event::{Event, Host, Verdict};
 use crate::hosts::{Role, read_all};
 use crate::invariants::{
     Invariant, i1_state_knows_every_receipt, i4_counters_equal_records, i5_everything_ended,

@@ -1,6 +1,6 @@
 //! The loop of a host, taken apart: step, append, flush, let out; start and crash.
 
-use crate::history::{Event, Host};
+use crate::event::{Event, Host};
 use crate::node::{CrashPoint, Node, Running, Stage, Ticket, Writing};
 use crate::world::{Happening, MS, World};
 use countersign_driver::{OpenError, Opened, Sealed};

@@ -4,7 +4,8 @@
 //! the end of a run. None looks into the rules' decisions: they know only what each party said and
 //! did, and what the disks hold.
 
-use crate::history::{Event, Fact, History, Verdict, said};
+use crate::event::{Event, Fact, Verdict};
+use crate::history::{History, said};
 use countersign_rules::MessageId;
 use countersign_rules::ack::Stage;
 use countersign_rules::delivery::{Cause, End, Place, State};
@@ -452,7 +453,7 @@ fn i11_acks_are_durable_and_exact(history: &History, event: &Event) -> Verdicts 
             Ok(())
         }
         Event::Start {
-            host: crate::history::Host::Acks,
+            host: crate::event::Host::Acks,
             lost: Some(position),
             ..
         } => {
@@ -665,7 +666,7 @@ fn i18_what_was_read_was_acted_on(history: &History, event: &Event) -> Verdicts 
 
 /// I19: a flush that failed is not taken for a success, and nobody is answered after one.
 fn i19_a_failed_flush_is_no_success(history: &History, event: &Event) -> Verdicts {
-    use crate::history::Host;
+    use crate::event::Host;
     let (host, what) = match event {
         Event::FlushOk {
             host,

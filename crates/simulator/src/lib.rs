@@ -11,10 +11,11 @@
 //! | `world`, `hosts`, `node` | the queue of what happens next, and the loop of a host taken apart |
 //! | `centre`, `acks`, `agents`, `office`, `senders` | the parties |
 //! | `faults` | what goes wrong |
-//! | [`history`], [`invariants`] | what happened, and what had to hold |
+//! | [`event`], [`history`], [`invariants`] | what can happen, what did, and what had to hold |
 //! | [`planted`] | the known defects that prove the judges |
 //! | `finish` | the drain, and the disks read with flipped bits |
 
+pub mod event;
 pub mod history;
 pub mod invariants;
 pub mod planted;

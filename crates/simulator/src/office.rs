@@ -1,6 +1,6 @@
 //! The back office: it inserts documents, refuses some, fails now and then, and counts what it did.
 
-use crate::history::Event;
+use crate::event::Event;
 use crate::planted::Around;
 use crate::world::{Happening, MS, SECOND, World};
 use countersign_rules::MessageId;

@@ -1,7 +1,7 @@
 //! Senders: one message after the other, the same key again when no answer comes.
 
 use crate::centre::not_taken;
-use crate::history::{Event, Host, Wish};
+use crate::event::{Event, Host, Wish};
 use crate::node::Ticket;
 use crate::world::{Happening, MS, SECOND, World, agent_name, tenant};
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! What was done to the world, and what it did.
 
-use crate::history::Host;
+use crate::event::Host;
 use crate::node::CrashPoint;
 use countersign_journal::sim::FaultCounts;
 use std::collections::BTreeMap;

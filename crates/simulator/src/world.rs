@@ -3,7 +3,7 @@
 use crate::agents::{self, AgentHost};
 use crate::centre::{Pulling, UpMessage};
 use crate::checker::Checker;
-use crate::history::{Event, Host};
+use crate::event::{Event, Host};
 use crate::hosts::Role;
 use crate::node::{Node, Stage, Ticket};
 use crate::office::{Call, Office, Said};
@@ -268,7 +268,7 @@ impl World {
     }
 
     /// What `host` takes for the time.
-    pub(crate) fn clock(&mut self, host: Host) -> Timestamp {
+    pub(crate) fn clock(&self, host: Host) -> Timestamp {
         let off = match host {
             Host::Centre => self.centre.clock_off_us,
             Host::Acks => self.acks.clock_off_us,
@@ -372,13 +372,13 @@ impl World {
 macro_rules! each {
     ($world:expr, $host:expr, $method:ident ( $($argument:expr),* )) => {
         match $host {
-            $crate::history::Host::Centre => {
+            $crate::event::Host::Centre => {
                 $world.$method::<countersign_rules::delivery::Centre>($($argument),*)
             }
-            $crate::history::Host::Acks => {
+            $crate::event::Host::Acks => {
                 $world.$method::<countersign_rules::ack::AckStore>($($argument),*)
             }
-            $crate::history::Host::Agent(_) => {
+            $crate::event::Host::Agent(_) => {
                 $world.$method::<countersign_rules::site::Site>($($argument),*)
             }
         }
