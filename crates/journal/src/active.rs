@@ -196,7 +196,10 @@ fn try_make_segment<F: Files>(
             fill_with_zeros(&file, bytes)?;
         }
         file.write_at(0, area)?;
-        file.sync_data()
+        file.sync_data()?;
+        // Where names land in any order, the rename below could otherwise catch an earlier file of
+        // the same passing name, whose removal is not durable yet.
+        files.sync_dir()
     };
     if let Err(error) = filled() {
         // It has no meaning under this name; if it cannot be removed, the next open does.

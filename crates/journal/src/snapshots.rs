@@ -167,6 +167,8 @@ impl<F: Files> SnapshotStore<F> {
         file.write_at(0, &header.encode())?;
         file.write_at(SNAPSHOT_HEADER_BYTES as u64, body)?;
         file.sync_data()?;
+        // So that the rename cannot catch an earlier file of the same passing name.
+        files.sync_dir()?;
         files.rename(SNAPSHOT_NEW, &snapshot_name(position))?;
         files.sync_dir()
     }

@@ -167,3 +167,26 @@ fn a_crash_in_the_middle_of_a_trim_leaves_no_hole() {
         }
     }
 }
+
+#[test]
+fn a_segment_made_in_two_tries_on_a_full_disk_is_whole_after_a_power_cut() {
+    let options = countersign_journal::Options {
+        preallocation: countersign_journal::Preallocation::Reserve,
+        segment_bytes: 1 << 20,
+        ..small()
+    };
+    for seed in 0..400 {
+        let files = SimFiles::new(seed);
+        let (log, _) = open(&files, &options);
+        log.close().expect("the store closes");
+        // Room for less than a whole segment: the first tries fail.
+        files.set_capacity(Some(files.used_bytes() + (200 << 10)));
+        files.stop_after(seed % 24);
+        drop(try_open(&files, &options));
+        files.crash();
+        files.set_capacity(None);
+        let (_, recovered) = open(&files, &options);
+        assert_eq!(recovered.damaged, [], "seed {seed}");
+        assert!(!recovered.epoch_changed, "seed {seed}");
+    }
+}

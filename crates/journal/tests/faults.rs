@@ -278,8 +278,9 @@ fn an_open_that_cannot_read_changes_nothing() {
 fn a_directory_that_cannot_be_synced_at_a_roll_ends_the_log() {
     let files = SimFiles::new(9);
     let (mut log, _) = open(&files, &small());
-    // Even "disk full": the new segment's name may be durable, the old one is closed by it.
-    files.fail_nth(Kind::SyncDir, 1, Fault::Full);
+    // Even "disk full": the new segment's name may be durable, the old one is closed by it. The
+    // first sync is that before the rename.
+    files.fail_nth(Kind::SyncDir, 2, Fault::Full);
     let failed = loop {
         match log.append(&batch(&log, 400)) {
             Ok(()) => log.flush().expect("the disk is well"),

@@ -184,11 +184,17 @@ impl Disk {
 
     /// Forgets files without a name that nobody has open.
     fn bury(&mut self) {
+        // A power cut may bring a name back whose removal did not land.
+        let linked = self.name_changes.iter().filter_map(|change| match change {
+            NameChange::Link(_, number) => Some(*number),
+            NameChange::Unlink(_) | NameChange::Rename(..) => None,
+        });
         let named: BTreeSet<u64> = self
             .names
             .values()
             .chain(self.durable_names.values())
             .copied()
+            .chain(linked)
             .collect();
         let graveyard = &mut self.graveyard;
         self.inodes.retain(|number, inode| {
