@@ -445,9 +445,11 @@ impl World {
         let (confirmed, told) = (ledger.confirmed, ledger.told);
         let mut lost = (next <= confirmed).then_some(next);
         for (position, payload) in &records {
-            let right = payload
-                .as_ref()
-                .is_some_and(|payload| ledger.holds(*position, payload));
+            let right = match payload {
+                Some(payload) => ledger.holds(*position, payload),
+                // What was never confirmed may be damaged, and has to be reported as that.
+                None => *position > confirmed,
+            };
             if !right && lost.is_none() {
                 lost = Some(*position);
             }

@@ -114,7 +114,13 @@ fn work(shared: &Shared, end: u64, arguments: &Arguments, bug: Option<&'static P
         if seed >= end || shared.broken.lock().expect("no thread panicked").is_some() {
             return;
         }
-        let run = run(seed, arguments.steps, bug, arguments.verbose);
+        let caught =
+            std::panic::catch_unwind(|| run(seed, arguments.steps, bug, arguments.verbose));
+        let Ok(run) = caught else {
+            eprintln!("\nPANICKED       seed {seed}");
+            eprintln!("repeat with    {} --verbose", command(seed, arguments, bug));
+            std::process::exit(1);
+        };
         shared
             .stats
             .lock()
@@ -163,6 +169,17 @@ fn conclude(
     println!("\nVIOLATED       {violation}");
     println!("seed           {seed}");
     println!("witness\n{witness}");
+    let again = command(seed, arguments, bug);
+    println!("repeat with    {again} --verbose");
+    match bug {
+        // It was planted to be caught.
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The command that repeats one seed.
+fn command(seed: u64, arguments: &Arguments, bug: Option<&'static PlantedBug>) -> String {
     let mut again = format!("cargo run --release -p countersign-simulator -- --seed {seed}");
     if let Some(steps) = arguments.steps {
         again += &format!(" --steps {steps}");
@@ -170,10 +187,5 @@ fn conclude(
     if let Some(bug) = bug {
         again += &format!(" --planted {}", bug.name);
     }
-    println!("repeat with    {again} --verbose");
-    match bug {
-        // It was planted to be caught.
-        Some(_) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-    }
+    again
 }
