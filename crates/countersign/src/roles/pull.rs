@@ -118,9 +118,9 @@ impl Remote {
     ) -> Result<Page, anyhow::Error> {
         let url = format!("{}/acks/v1/journal", self.url.trim_end_matches('/'));
         let query = match at {
-            Some((epoch, after)) => format!(
-                "?after={after}&limit={PAGE_BYTES}&wait=20&confirmed={after}&epoch={epoch}"
-            ),
+            Some((epoch, after)) => {
+                format!("?after={after}&limit={PAGE_BYTES}&wait=20&confirmed={after}&epoch={epoch}")
+            }
             None => "?limit=1".to_owned(),
         };
         let request = http.get(url + &query).bearer_auth(self.token()?);
