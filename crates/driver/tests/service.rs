@@ -1,5 +1,10 @@
 //! The loop over real files: durable before answered, and everything back after a restart.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail like the test itself"
+)]
+
 use bytes::Bytes;
 use countersign_driver::journal::{self, NewStore, RealFiles};
 use countersign_driver::{Bodies, Handle, Options, Outlet, Service, StopReason, open};

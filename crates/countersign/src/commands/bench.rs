@@ -176,8 +176,8 @@ impl Setup {
                 "order_key": (number % 64).to_string(),
                 "data": body,
             });
-            let follow =
-                (number % FOLLOWED == 0 && due >= counts_from).then(|| Arc::clone(&latency));
+            let follow = (number.is_multiple_of(FOLLOWED) && due >= counts_from)
+                .then(|| Arc::clone(&latency));
             let client = self.client.clone();
             sends.spawn(async move { send(&client, &message, due, follow).await });
             number += 1;

@@ -83,10 +83,7 @@ fn overlay(table: &mut Table, name: &str, value: &str) {
     let value_text = value.to_owned();
     let parsed = toml::from_str::<Table>(&format!("v = {value}")).ok();
     let value = parsed.and_then(|mut table| table.remove("v"));
-    at.insert(
-        key.to_owned(),
-        value.unwrap_or_else(|| Value::String(value_text)),
-    );
+    at.insert(key.to_owned(), value.unwrap_or(Value::String(value_text)));
 }
 
 fn invalid(text: &str, path: &Path, error: &toml::de::Error) -> Failure {

@@ -92,10 +92,10 @@ pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> Cen
             Ok(page) => {
                 failing = false;
                 at = Some((epoch, page.through.max(after)));
-                if page.through > after {
-                    if let Err(stopped) = bring(&centre, page).await {
-                        return stopped;
-                    }
+                if page.through > after
+                    && let Err(stopped) = bring(&centre, page).await
+                {
+                    return stopped;
                 }
             }
             Err(error) => {
