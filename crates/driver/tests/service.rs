@@ -214,7 +214,7 @@ async fn a_second_process_on_the_same_directory_is_refused() {
         journal::Options::default(),
         new,
     );
-    let refused = again.err().expect("the directory is in use").to_string();
+    let refused = again.expect_err("the directory is in use").to_string();
     assert!(refused.contains("in use"), "{refused}");
     stop(service).await;
 }
