@@ -46,6 +46,39 @@ impl Centre {
         }
     }
 
+    /// Ends a message that can never be pushed, unless its site has it already.
+    pub(super) fn undeliverable(
+        &mut self,
+        id: MessageId,
+        generation: u32,
+        reason: Outcome,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let Some(Entry::Pending(recipient, seq)) = self.state.entry(id) else {
+            return;
+        };
+        let Some(pending) = self.state.queue(recipient).pending.get(&seq) else {
+            return;
+        };
+        if pending.received || pending.generation != generation {
+            return;
+        }
+        let record = Record::Settled {
+            at: now,
+            id,
+            end: End::Dead,
+            attempt: 0,
+            occurred_at: now,
+            outcome: reason.bounded(),
+            duration_ms: 0,
+            previous: pending.last,
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+        self.push_what_fits(recipient, now, out);
+    }
+
     /// Pushes again what was pushed over a connection that still lives and got no receipt in time.
     pub(super) fn push_overdue(&mut self, now: Timestamp, out: &mut Out<Self>) {
         let mut recipients = BTreeSet::new();

@@ -27,7 +27,7 @@ pub use record::{
 };
 pub use state::{Counters, State};
 
-use crate::ack::Ack;
+use crate::ack::{Ack, Outcome};
 use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
 use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
@@ -169,6 +169,16 @@ pub enum Input {
     Disconnect {
         /// The connection.
         connection: u64,
+    },
+    /// A message can never be pushed: its body is damaged, or larger than any connection carries. It
+    /// ends dead, with this reason, instead of being offered for ever (I5).
+    Undeliverable {
+        /// The message.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// Why.
+        reason: Outcome,
     },
     /// Acknowledgements read from an ack store, in its order.
     Acks {
@@ -471,6 +481,14 @@ impl Machine for Centre {
             )),
             Input::Disconnect { connection } => {
                 self.disconnect(connection, now, out);
+                Reply::Done
+            }
+            Input::Undeliverable {
+                id,
+                generation,
+                reason,
+            } => {
+                self.undeliverable(id, generation, reason, now, out);
                 Reply::Done
             }
             Input::Acks {

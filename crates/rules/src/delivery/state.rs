@@ -233,7 +233,13 @@ impl State {
                 pending.received = true;
                 pending.last = position;
             }
-            Record::Settled { at, id, end, .. } => self.settle(position, *id, *end, *at)?,
+            Record::Settled {
+                at,
+                id,
+                end,
+                attempt,
+                ..
+            } => self.settle(position, *id, *end, *attempt, *at)?,
             Record::Kept { id, .. } => {
                 self.counters.acks_kept += 1;
                 if self.messages.contains_key(id) {
@@ -429,6 +435,7 @@ impl State {
         position: Position,
         id: MessageId,
         end: End,
+        attempt: u32,
         at: Timestamp,
     ) -> Result<(), RecordError> {
         if let Some(Entry::Finished {
@@ -447,8 +454,9 @@ impl State {
         let pending = queue.pending.remove(&seq).ok_or(UNKNOWN_MESSAGE)?;
         queue.again.remove(&seq);
         queue.lost_pushes.remove(&seq);
-        // Only a site that has it can end it in another way.
-        let arrived = pending.received || !matches!(end, End::Expired | End::Cancelled);
+        // Only a site that has it can end it by an attempt.
+        let by_site = attempt > 0 || matches!(end, End::Processed | End::Rejected);
+        let arrived = pending.received || by_site;
         if !arrived && pending.generation == 1 {
             queue.gaps.insert(seq);
             if queue.gaps.len() > limits::GAPS_PER_RECIPIENT_MAX {

@@ -298,3 +298,43 @@ fn one_slow_recipient_holds_up_no_other() {
     world.submit(message(9, "nice")).unwrap();
     assert_eq!(world.pushed(), [(1, 1), (9, 1)]);
 }
+
+fn undeliverable(world: &mut World, number: u8) {
+    let reply = world.input(Input::Undeliverable {
+        id: id(number),
+        generation: 1,
+        reason: Outcome {
+            code: String::from("body-damaged"),
+            ..Outcome::default()
+        },
+    });
+    assert_eq!(reply, Reply::Done);
+}
+
+#[test]
+fn what_can_never_be_pushed_ends_dead_and_makes_room_for_the_next() {
+    let mut world = World::with(Policy {
+        window_messages: 1,
+        ..Policy::default()
+    });
+    let connection = world.online();
+    world.send(1..=2);
+    assert_eq!(world.pushed(), [(1, 1)]);
+    undeliverable(&mut world, 1);
+    assert_eq!(world.place(1), Some(Place::Ended(End::Dead)));
+    assert_eq!(world.pushed(), [(2, 1)]);
+    world.disconnect(connection);
+    let connection = world.connect("lyon");
+    let gap = world.ready(connection).gap;
+    assert_eq!(gap, Some(Gap::Ended { count: 1 }), "it never arrived");
+}
+
+#[test]
+fn what_the_site_has_already_is_not_undeliverable() {
+    let mut world = World::new();
+    world.online();
+    world.send([1]);
+    world.ack(1, Stage::Stored, 1);
+    undeliverable(&mut world, 1);
+    assert_eq!(world.place(1), Some(Place::Received));
+}
