@@ -1,22 +1,33 @@
-//! The calls that wait for their answer.
+//! The calls that wait for their answer, and the streams that wait for their items.
 //!
 //! Promise: an answer reaches the call it belongs to and no other; one that nobody waits for is dropped. A call that
 //! is dropped leaves no trace.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use signalr_protocol::CompletionResult;
+use signalr_protocol::{CompletionResult, Raw};
 use tokio::sync::{Notify, oneshot};
+
+use crate::streams::{End, Queue};
 
 type Answer = CompletionResult<'static>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+    waiting: Mutex<HashMap<u64, Waiter>>,
     last: AtomicU64,
-    begun: Notify,
+    /// Somebody began to wait, or read items: there may be a reason to read from the network again.
+    changed: Notify,
+    /// Bytes of items that wait for their readers, all streams together.
+    unread_bytes: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    Call(oneshot::Sender<Answer>),
+    Stream(Arc<Queue>),
 }
 
 /// One call that waits. Dropping it stops the wait.
@@ -28,12 +39,17 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Calls {
-    /// Begins to wait for an answer, under an id not used before on this connection.
+    /// An id not used before on this connection, neither for a call nor for an upload.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Begins to wait for an answer.
     pub(crate) fn begin(&self) -> Waiting<'_> {
-        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = self.next_id();
         let (sender, answer) = oneshot::channel();
-        self.lock().insert(id, sender);
-        self.begun.notify_one();
+        self.lock().insert(id, Waiter::Call(sender));
+        self.changed.notify_one();
         Waiting {
             calls: self,
             id,
@@ -41,32 +57,82 @@ impl Calls {
         }
     }
 
-    /// Whether any call waits.
+    /// Begins to wait for items.
+    pub(crate) fn begin_stream(&self) -> (u64, Arc<Queue>) {
+        let (id, queue) = (self.next_id(), Arc::<Queue>::default());
+        self.lock().insert(id, Waiter::Stream(Arc::clone(&queue)));
+        (id, queue)
+    }
+
+    /// Forgets a stream; what comes for it from now on is dropped.
+    pub(crate) fn forget_stream(&self, id: u64, queue: &Queue) {
+        self.lock().remove(&id);
+        self.was_read(queue.clear());
+    }
+
+    /// Items of so many bytes have reached their reader.
+    pub(crate) fn was_read(&self, bytes: usize) {
+        if bytes > 0 {
+            self.unread_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.unread_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether any call waits for its answer. Streams do not count: they have a limit of their own.
     pub(crate) fn are_waiting(&self) -> bool {
-        !self.lock().is_empty()
+        let waiting = self.lock();
+        waiting
+            .values()
+            .any(|waiter| matches!(waiter, Waiter::Call(_)))
     }
 
-    /// Waits until a call has begun to wait since this was asked last. For the connection's task alone.
-    pub(crate) async fn begun(&self) {
-        self.begun.notified().await;
+    /// Waits until there may be a reason to read again. For the connection's task alone.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
-    /// Hands an answer to its call.
+    /// Hands an answer to its call, or ends a stream with it.
     pub(crate) fn complete(&self, id: &str, answer: Answer) {
-        let waiting = id.parse().ok().and_then(|id: u64| self.lock().remove(&id));
-        match waiting {
+        let waiter = id.parse().ok().and_then(|id: u64| self.lock().remove(&id));
+        match waiter {
             // The call may have been dropped in the meantime; then nobody wants the answer.
-            Some(waiting) => drop(waiting.send(answer)),
+            Some(Waiter::Call(waiting)) => drop(waiting.send(answer)),
+            Some(Waiter::Stream(queue)) => queue.end(match answer {
+                CompletionResult::Error(error) => End::Failed(error.into_owned()),
+                CompletionResult::Void | CompletionResult::Value(_) => End::Completed,
+            }),
             None => tracing::debug!(id, "an answer that no call waits for"),
         }
     }
 
-    /// Lets every waiting call know that no answer will come.
-    pub(crate) fn end(&self) {
-        self.lock().clear();
+    /// Hands an item to its stream.
+    pub(crate) fn item(&self, id: &str, item: Raw<'static>) {
+        let waiting = self.lock();
+        let waiter = id.parse().ok().and_then(|id: u64| waiting.get(&id));
+        match waiter {
+            Some(Waiter::Stream(queue)) => {
+                // Counted under the lock, so that forgetting the stream finds it counted.
+                let bytes = queue.push(item);
+                self.unread_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            _ => tracing::debug!(id, "an item that no stream waits for"),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+    /// Lets everyone who waits know that nothing more will come.
+    pub(crate) fn end(&self) {
+        for (_, waiter) in self.lock().drain() {
+            if let Waiter::Stream(queue) = waiter {
+                queue.end(End::Lost);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,6 +180,19 @@ mod tests {
         assert!(calls.lock().is_empty());
         for id in ["", "x", "7", "-1", "99999999999999999999999"] {
             calls.complete(id, CompletionResult::Void);
+            calls.item(id, Raw::json(&b"1"[..]));
         }
+        assert_eq!(calls.unread_bytes(), 0);
+    }
+
+    #[test]
+    fn a_forgotten_stream_gives_its_bytes_back() {
+        let calls = Calls::default();
+        let (id, queue) = calls.begin_stream();
+        calls.item(&id.to_string(), Raw::json(&b"1"[..]));
+        assert!(calls.unread_bytes() > 0);
+        calls.forget_stream(id, &queue);
+        calls.item(&id.to_string(), Raw::json(&b"2"[..]));
+        assert_eq!(calls.unread_bytes(), 0);
     }
 }

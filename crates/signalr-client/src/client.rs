@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::handlers::Handlers;
 use crate::{
     Arguments, CallError, Closed, Connection, Error, Options, ReconnectPolicy, Sessions, State,
+    Streaming,
 };
 
 /// Collects what a [`Client`] is to do before it starts.
@@ -82,6 +83,19 @@ impl Client {
         arguments: impl Arguments,
     ) -> Result<R, CallError> {
         self.current()?.invoke(target, arguments).await
+    }
+
+    /// Calls a streaming method on the present connection. See [`Connection::stream`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NotConnected`] while there is no connection; else as [`Connection::stream`].
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        arguments: impl Arguments,
+    ) -> Result<Streaming<T>, CallError> {
+        self.current()?.stream(target, arguments).await
     }
 
     /// Calls a method on the present connection and wants no answer. See [`Connection::send`].

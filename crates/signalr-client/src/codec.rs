@@ -1,22 +1,37 @@
 //! The hub protocol of a connection: the one place that knows its encoding.
-//!
-//! Left out so far: MessagePack, which needs another splitter and Binary frames.
 
 use signalr_protocol::handshake::HandshakeRequest;
 use signalr_protocol::json::{self, DecodeError};
 use signalr_protocol::negotiate::TransferFormat;
-use signalr_protocol::{HubMessage, Reader};
+use signalr_protocol::{
+    CancelInvocation, Completion, CompletionResult, HubMessage, Invocation, Raw, Reader, StreamItem,
+};
 
-/// What a transport must be able to carry.
-pub(crate) const TRANSFER_FORMAT: TransferFormat = TransferFormat::Text;
+/// How hub messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// JSON text. Every server and every transport carries it.
+    #[default]
+    Json,
+}
 
-/// A whole ping.
-pub(crate) const PING: &[u8] = json::PING;
+impl Encoding {
+    /// What a transport must be able to carry.
+    pub(crate) fn transfer_format(self) -> TransferFormat {
+        match self {
+            Self::Json => TransferFormat::Text,
+        }
+    }
+}
 
 /// Version 1: version 2 would announce stateful reconnect.
-pub(crate) fn handshake_request() -> Vec<u8> {
+pub(crate) fn handshake_request(encoding: Encoding) -> Vec<u8> {
+    let name = match encoding {
+        Encoding::Json => json::NAME,
+    };
     let mut out = Vec::new();
-    HandshakeRequest::new(json::NAME, 1).encode(&mut out);
+    HandshakeRequest::new(name, 1).encode(&mut out);
     out
 }
 
@@ -25,27 +40,73 @@ pub(crate) fn decode(record: &[u8]) -> Result<Option<HubMessage<'_>>, DecodeErro
     json::decode(record, Reader::Client)
 }
 
-pub(crate) fn invocation(target: &str, id: Option<&str>, arguments: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(arguments.len() + target.len() + 64);
-    json::encode_invocation_array(&mut out, target, arguments, id);
-    out
-}
-
-pub(crate) fn result(id: &str, value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len() + id.len() + 48);
-    json::encode_completion_value(&mut out, id, value);
-    out
-}
-
-pub(crate) fn failure(id: &str, error: &str) -> Vec<u8> {
+/// Any message, whole.
+pub(crate) fn encode(message: &HubMessage<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    json::encode_completion_error(&mut out, id, error);
+    json::encode(&mut out, message);
     out
+}
+
+/// A call of a method, or of one whose answer is a stream.
+pub(crate) fn call(
+    target: &str,
+    id: Option<&str>,
+    arguments: Raw<'_>,
+    stream_ids: &[String],
+    is_streaming: bool,
+) -> Vec<u8> {
+    let call = Invocation {
+        headers: Vec::new(),
+        invocation_id: id.map(Into::into),
+        target: target.into(),
+        arguments,
+        stream_ids: stream_ids.iter().map(|id| id.as_str().into()).collect(),
+    };
+    encode(&match is_streaming {
+        true => HubMessage::StreamInvocation(call),
+        false => HubMessage::Invocation(call),
+    })
+}
+
+pub(crate) fn cancel(id: &str) -> Vec<u8> {
+    encode(&HubMessage::CancelInvocation(CancelInvocation {
+        headers: Vec::new(),
+        invocation_id: id.into(),
+    }))
+}
+
+pub(crate) fn item(id: &str, item: Raw<'_>) -> Vec<u8> {
+    encode(&HubMessage::StreamItem(StreamItem {
+        headers: Vec::new(),
+        invocation_id: id.into(),
+        item,
+    }))
+}
+
+pub(crate) fn result(id: &str, value: Raw<'_>) -> Vec<u8> {
+    completion(id, CompletionResult::Value(value))
+}
+
+/// The end of an upload.
+pub(crate) fn end(id: &str) -> Vec<u8> {
+    completion(id, CompletionResult::Void)
+}
+
+/// An empty text would be read as success, so it is replaced.
+pub(crate) fn failure(id: &str, error: &str) -> Vec<u8> {
+    let error = if error.is_empty() { " " } else { error };
+    completion(id, CompletionResult::Error(error.into()))
+}
+
+fn completion(id: &str, result: CompletionResult<'_>) -> Vec<u8> {
+    encode(&HubMessage::Completion(Completion::new(id, result)))
 }
 
 /// Our goodbye.
 pub(crate) fn close() -> Vec<u8> {
-    let mut out = Vec::new();
-    json::encode_close(&mut out, None, false);
-    out
+    encode(&HubMessage::Close(signalr_protocol::Close::default()))
+}
+
+pub(crate) fn ping() -> Vec<u8> {
+    encode(&HubMessage::Ping)
 }

@@ -7,15 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use signalr_protocol::RecordSplitter;
 use signalr_protocol::handshake::{ResponseError, decode_response};
+use signalr_protocol::negotiate::TransportOffer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::connection::{Facts, Held, Shared};
-use crate::dial::{Tls, platform_tls};
-use crate::driver::{self, Established, Times};
+use crate::driver::{self, Established, Limits};
 use crate::negotiate::{Destination, negotiate};
-use crate::transport::{Link, connect_websocket};
-use crate::{Closed, Connection, Error, Incoming, Options, codec};
+use crate::refresh::Refresher;
+use crate::tls::{self, Tls};
+use crate::transport::{
+    Link, Requests, connect_long_polling, connect_server_sent_events, connect_websocket,
+};
+use crate::{Closed, Connection, Error, Incoming, Options, Transport, codec};
 
 /// Makes connections with the same options, one or many. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,22 +41,22 @@ impl Connector {
     ///
     /// [`Error::Options`] when TLS cannot be set up on this machine.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let tls = match &options.tls {
-            Some(tls) => Arc::clone(tls),
-            None => platform_tls()?,
-        };
+        let tls = tls::from_options(&options)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(rustls_config(&tls))
             .connect_timeout(options.connect_timeout)
-            // Negotiation goes the way the transport goes, or what it finds out is worth nothing.
+            // What the options say goes, not what the environment does.
             .no_proxy()
-            // The next negotiation is hours away, or the server is gone: an idle socket only costs both sides.
-            .pool_max_idle_per_host(0)
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(|error| Error::Options {
-                detail: format!("HTTP cannot be set up: {error}"),
-            })?;
+            // Polls and posts follow each other; the next negotiation is hours away, and an idle socket costs both sides.
+            .pool_idle_timeout(POOL_IDLE)
+            .user_agent(USER_AGENT);
+        let http = match &options.proxy {
+            Some(proxy) => proxy.apply(http)?,
+            None => http,
+        };
+        let http = http.build().map_err(|error| Error::Options {
+            detail: format!("HTTP cannot be set up: {error}"),
+        })?;
         Ok(Self {
             inner: Arc::new(Inner { options, http, tls }),
         })
@@ -66,33 +70,185 @@ impl Connector {
 
     /// Negotiates, connects and shakes hands, once. Dropped on the way, it leaves nothing behind on this side.
     ///
+    /// A transport that cannot be started is passed over for the next that server and options allow, after another
+    /// negotiation, as official clients do.
+    ///
     /// # Errors
     ///
     /// [`Error`], by what can be done about it.
     pub async fn connect(&self) -> Result<(Connection, Incoming), Error> {
         let options = &self.inner.options;
-        let destination = match options.skip_negotiation {
-            true => Destination::hub(options),
-            false => negotiate(&self.inner.http, options).await?,
+        let attached = match options.skip_negotiation {
+            true => self.attach_unnegotiated().await?,
+            false => self.attach().await?,
         };
-        let link = self.attach(&destination).await?;
+        let hello = codec::handshake_request(options.encoding);
         let established = within(options.handshake_timeout, "shake hands", async {
-            shake_hands(link, options.receive_bytes_max).await
+            shake_hands(attached.link, hello, options.receive_bytes_max).await
         })
         .await?;
-        Ok(start(options, established, facts(&destination)))
+        Ok(self.start(established, attached.facts, attached.refresh))
     }
 
-    async fn attach(&self, destination: &Destination) -> Result<Link, Error> {
-        let options = &self.inner.options;
-        let authorization = destination.authorization().await?;
-        let socket = connect_websocket(options, &self.inner.tls, &destination.url, authorization);
-        let attached = within(options.connect_timeout, "connect", socket).await;
-        match (attached, &destination.offer) {
-            // The server has forgotten what it offered a moment ago: another one answered, or it was restarted.
-            (Err(Error::Refused { detail }), Some(_)) => Err(Error::unreachable(detail)),
-            (attached, _) => attached,
+    async fn attach_unnegotiated(&self) -> Result<Attached, Error> {
+        if !self
+            .inner
+            .options
+            .transports
+            .contains(&Transport::WebSockets)
+        {
+            return Err(Error::Options {
+                detail: "only WebSockets can be connected without negotiation".into(),
+            });
         }
+        self.open(Destination::hub(&self.inner.options), Transport::WebSockets)
+            .await
+    }
+
+    async fn attach(&self) -> Result<Attached, Error> {
+        let options = &self.inner.options;
+        let mut failures = Failures::default();
+        loop {
+            let destination = negotiate(&self.inner.http, options).await?;
+            let Some(transport) = failures.next_transport(&destination, options) else {
+                return Err(failures.into_error(&destination));
+            };
+            match self.open(destination, transport).await {
+                Ok(attached) => return Ok(attached),
+                // These are not the transport's fault, so another one fares no better.
+                Err(error @ (Error::Token { .. } | Error::Unauthorised { status: 401, .. })) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::debug!(transport = transport.name(), %error, "a transport does not start");
+                    failures.tried.push((transport, error));
+                }
+            }
+        }
+    }
+
+    async fn open(&self, at: Destination, transport: Transport) -> Result<Attached, Error> {
+        let options = &self.inner.options;
+        let credentials = Arc::new(at.credentials());
+        let requests = || {
+            Arc::new(Requests::new(
+                self.inner.http.clone(),
+                at.url.clone(),
+                options.headers.clone(),
+                Arc::clone(&credentials),
+            ))
+        };
+        let bytes_max = options.receive_frame_bytes_max;
+        let opened = within(options.connect_timeout, "connect", async {
+            match transport {
+                Transport::WebSockets => {
+                    let authorization = credentials.current().await?;
+                    connect_websocket(options, &self.inner.tls, &at.url, authorization).await
+                }
+                Transport::ServerSentEvents => {
+                    connect_server_sent_events(requests(), bytes_max).await
+                }
+                Transport::LongPolling => connect_long_polling(requests(), bytes_max).await,
+            }
+        });
+        let link = match (opened.await, &at.offer) {
+            // The server has forgotten what it offered a moment ago: another one answered, or it was restarted.
+            (Err(Error::Refused { detail }), Some(_)) => return Err(Error::unreachable(detail)),
+            (opened, _) => opened?,
+        };
+        Ok(Attached {
+            link,
+            facts: facts(&at, transport),
+            refresh: Refresher::new(&self.inner.http, options, &at, &credentials),
+        })
+    }
+
+    fn start(
+        &self,
+        established: Established,
+        facts: Facts,
+        refresh: Option<Refresher>,
+    ) -> (Connection, Incoming) {
+        let options = &self.inner.options;
+        let limits = Limits::new(options, facts.transport);
+        let shared = Arc::new(Shared::new(options, facts));
+        let (sender, receiver) = mpsc::channel(options.incoming_max.max(1));
+        let task = driver::run(established, Arc::clone(&shared), sender, limits, refresh);
+        tokio::spawn(task);
+        let held = Arc::new(Held { shared });
+        (
+            Connection::new(Arc::clone(&held)),
+            Incoming::new(receiver, held),
+        )
+    }
+}
+
+/// A live transport, and what the negotiation said about it.
+struct Attached {
+    link: Link,
+    facts: Facts,
+    refresh: Option<Refresher>,
+}
+
+/// The transports that did not start.
+#[derive(Default)]
+struct Failures {
+    tried: Vec<(Transport, Error)>,
+}
+
+impl Failures {
+    /// The first of the server's list that both sides can use and that was not tried yet.
+    fn next_transport(&self, at: &Destination, options: &Options) -> Option<Transport> {
+        let format = options.encoding.transfer_format();
+        let offers = at.offer.iter().flat_map(|offer| &offer.transports);
+        offers
+            .filter(|offer| offer.carries(format))
+            .filter_map(TransportOffer::kind)
+            .filter(|transport| transport.formats().contains(&format))
+            .filter(|transport| options.transports.contains(transport))
+            .find(|transport| self.tried.iter().all(|(tried, _)| tried != transport))
+    }
+
+    /// What the caller does next is what the best of the failures calls for.
+    fn into_error(mut self, at: &Destination) -> Error {
+        match self.tried.len() {
+            0 => nothing_in_common(at),
+            1 => self.tried.remove(0).1,
+            _ => self.all_failed(),
+        }
+    }
+
+    fn all_failed(self) -> Error {
+        let told: Vec<_> = self
+            .tried
+            .iter()
+            .map(|(transport, error)| format!("{}: {error}", transport.name()))
+            .collect();
+        let detail = told.join("; ");
+        let mut waits = Vec::new();
+        for (_, error) in self.tried {
+            match error {
+                Error::Unreachable { retry_after, .. } => waits.push(retry_after),
+                error @ Error::Unauthorised { .. } => return error,
+                _ => {}
+            }
+        }
+        match waits.into_iter().max() {
+            Some(retry_after) => Error::Unreachable {
+                detail,
+                retry_after,
+            },
+            None => Error::Refused { detail },
+        }
+    }
+}
+
+fn nothing_in_common(at: &Destination) -> Error {
+    let offers = at.offer.iter().flat_map(|offer| &offer.transports);
+    let names: Vec<_> = offers.map(|offer| offer.transport.as_ref()).collect();
+    let names = names.join(", ");
+    Error::Refused {
+        detail: format!("none of the server's transports can be used here: [{names}]"),
     }
 }
 
@@ -108,15 +264,16 @@ async fn within<T>(
     })
 }
 
-async fn shake_hands(mut link: Link, receive_bytes_max: usize) -> Result<Established, Error> {
+async fn shake_hands(
+    mut link: Link,
+    hello: Vec<u8>,
+    receive_bytes_max: usize,
+) -> Result<Established, Error> {
     let before_hello = |why: Closed| match why {
         Closed::Protocol { detail } => Error::Protocol { detail },
         why => Error::unreachable(format!("before the handshake was answered: {why}")),
     };
-    link.sender
-        .send(codec::handshake_request())
-        .await
-        .map_err(before_hello)?;
+    link.sender.send(hello).await.map_err(before_hello)?;
     let mut splitter = RecordSplitter::new(Some(receive_bytes_max));
     loop {
         let Some(chunk) = link.receiver.receive().await.map_err(before_hello)? else {
@@ -133,11 +290,7 @@ async fn shake_hands(mut link: Link, receive_bytes_max: usize) -> Result<Establi
         })?;
         decode_response(&record).map_err(handshake_refused)?;
         let early: Bytes = chunk.slice_ref(records.rest());
-        return Ok(Established {
-            link,
-            splitter,
-            early,
-        });
+        return Ok(Established { link, early });
     }
 }
 
@@ -150,26 +303,15 @@ fn handshake_refused(error: ResponseError) -> Error {
     }
 }
 
-fn facts(destination: &Destination) -> Facts {
-    match &destination.offer {
-        None => Facts::default(),
-        Some(offer) => Facts {
-            id: Some(offer.connection_id.clone()),
-            token_lifetime: offer.token_lifetime_seconds.map(Duration::from_secs),
-        },
+fn facts(destination: &Destination, transport: Transport) -> Facts {
+    let offer = destination.offer.as_ref();
+    Facts {
+        id: offer.map(|offer| offer.connection_id.clone()),
+        token_lifetime: offer
+            .and_then(|offer| offer.token_lifetime_seconds)
+            .map(Duration::from_secs),
+        transport,
     }
-}
-
-fn start(options: &Options, established: Established, facts: Facts) -> (Connection, Incoming) {
-    let shared = Arc::new(Shared::new(options, facts));
-    let (sender, receiver) = mpsc::channel(options.incoming_max.max(1));
-    let times = Times::from(options);
-    tokio::spawn(driver::run(established, Arc::clone(&shared), sender, times));
-    let held = Arc::new(Held { shared });
-    (
-        Connection::new(Arc::clone(&held)),
-        Incoming::new(receiver, held),
-    )
 }
 
 /// The HTTP library takes the configuration itself and not a share in it.
@@ -177,4 +319,7 @@ fn rustls_config(tls: &Tls) -> tokio_rustls::rustls::ClientConfig {
     tokio_rustls::rustls::ClientConfig::clone(tls)
 }
 
-const USER_AGENT: &str = concat!("signalr-client/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("signalr-client/", env!("CARGO_PKG_VERSION"));
+
+/// How long a socket waits for the next request.
+const POOL_IDLE: Duration = Duration::from_secs(20);

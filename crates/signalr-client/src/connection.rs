@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use signalr_protocol::{CompletionResult, Raw};
+use signalr_protocol::Raw;
 use tokio::sync::watch;
 
 use crate::calls::Calls;
 use crate::connect::Connector;
 use crate::outbox::{NotOpen, Outbox};
-use crate::{Arguments, CallError, Closed, Error, Incoming, Options, codec};
+use crate::{Arguments, Call, CallError, Closed, Error, Incoming, Options, Streaming, Transport};
 
 /// A handle to one connection. Clones are the same connection; it closes when the last of them and its [`Incoming`] are
 /// gone.
@@ -37,15 +37,17 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) calls: Calls,
     pub(crate) facts: Facts,
+    pub(crate) stream_bytes_max: usize,
     send_bytes_max: Option<usize>,
     ended: watch::Sender<Option<Closed>>,
 }
 
 /// What the negotiation said.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) id: Option<String>,
     pub(crate) token_lifetime: Option<Duration>,
+    pub(crate) transport: Transport,
 }
 
 impl Connection {
@@ -70,6 +72,12 @@ impl Connection {
         self.shared().facts.id.as_deref()
     }
 
+    /// How its bytes travel.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.shared().facts.transport
+    }
+
     /// How long the server said at negotiation that it takes the token for good; `None` when it did not say.
     #[must_use]
     pub fn token_lifetime(&self) -> Option<Duration> {
@@ -89,8 +97,7 @@ impl Connection {
         target: &str,
         arguments: impl Arguments,
     ) -> Result<R, CallError> {
-        let result = self.invoke_raw(target, arguments).await?;
-        Ok(result.read()?)
+        self.call(target, arguments).invoke().await
     }
 
     /// Calls a method and gives its result as it came; `null` for a method without one.
@@ -103,19 +110,26 @@ impl Connection {
         target: &str,
         arguments: impl Arguments,
     ) -> Result<Raw<'static>, CallError> {
-        // Encoded before the wait begins, so that the future holds no more than bytes.
-        let arguments = encoded(&arguments)?;
-        let shared = self.shared();
-        let waiting = shared.calls.begin();
-        shared
-            .send(&codec::invocation(target, Some(&waiting.id()), &arguments))
-            .await?;
-        match waiting.answer().await {
-            Some(CompletionResult::Value(value)) => Ok(value),
-            Some(CompletionResult::Void) => Ok(Raw::json(&b"null"[..])),
-            Some(CompletionResult::Error(error)) => Err(CallError::Failed(error.into_owned())),
-            None => Err(shared.why_closed().into()),
-        }
+        self.call(target, arguments).invoke_raw().await
+    }
+
+    /// Calls a streaming method and gives its items as they come; see [`Streaming`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] when the call could not be put in line. What goes wrong later comes as an item.
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        arguments: impl Arguments,
+    ) -> Result<Streaming<T>, CallError> {
+        self.call(target, arguments).stream().await
+    }
+
+    /// Begins a call with streams among its arguments; see [`Call`].
+    #[must_use]
+    pub fn call<'a>(&'a self, target: &'a str, arguments: impl Arguments) -> Call<'a> {
+        Call::new(self, target, arguments)
     }
 
     /// Calls a method and wants no answer: none comes, not even an error.
@@ -126,10 +140,7 @@ impl Connection {
     ///
     /// [`CallError`] when it could not be put in line.
     pub async fn send(&self, target: &str, arguments: impl Arguments) -> Result<(), CallError> {
-        let arguments = encoded(&arguments)?;
-        self.shared()
-            .send(&codec::invocation(target, None, &arguments))
-            .await
+        self.call(target, arguments).send().await
     }
 
     /// Sends what is in line, says goodbye, and waits until the connection has ended. Calls that still wait fail.
@@ -149,6 +160,10 @@ impl Connection {
         self.shared().ended.borrow().clone()
     }
 
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.held.shared
     }
@@ -160,6 +175,7 @@ impl Shared {
             outbox: Outbox::new(options.outbox_bytes_max),
             calls: Calls::default(),
             facts,
+            stream_bytes_max: options.stream_bytes_max,
             send_bytes_max: options.send_bytes_max,
             ended: watch::Sender::new(None),
         }
@@ -202,13 +218,7 @@ impl Shared {
     }
 
     /// Between the wish to close and the end there is no reason yet but that wish.
-    fn why_closed(&self) -> Closed {
+    pub(crate) fn why_closed(&self) -> Closed {
         self.ended.borrow().clone().unwrap_or(Closed::ByClient)
     }
-}
-
-fn encoded(arguments: &impl Arguments) -> Result<Vec<u8>, CallError> {
-    let mut out = Vec::new();
-    arguments.write(&mut out)?;
-    Ok(out)
 }

@@ -1,23 +1,22 @@
-//! From an address to a stream of bytes: TCP, and TLS where the address asks for it.
-//!
-//! The one place where a proxy will come in: nothing else opens a connection for a transport.
+//! From an address to a stream of bytes: TCP, a proxy's tunnel where there is one, and TLS where the address asks for
+//! it. Nothing else opens a connection for a WebSocket.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::io;
 
+use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{Method, Request};
+use hyper_util::rt::TokioIo;
 use reqwest::Url;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::Error;
-
-/// How to speak TLS; shared by negotiation and transports.
-pub(crate) type Tls = Arc<ClientConfig>;
+use crate::error::with_causes;
+use crate::proxy::{Hop, Proxy};
+use crate::tls::{self, Tls};
 
 /// The bytes of one connection, encrypted or not.
 pub(crate) type Stream = Box<dyn Io>;
@@ -26,57 +25,122 @@ pub(crate) type Stream = Box<dyn Io>;
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Io for T {}
 
-pub(crate) async fn dial(url: &Url, tls: &Tls) -> Result<Stream, Error> {
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(Error::Options {
-            detail: "the address names no host".into(),
-        });
+pub(crate) async fn dial(url: &Url, tls: &Tls, proxy: Option<&Proxy>) -> Result<Stream, Error> {
+    let target = Target::of(url)?;
+    let stream = match proxy.and_then(|proxy| proxy.hop(url)) {
+        None => connect(&target).await?,
+        Some(hop) => tunnel(&target, &hop, tls).await?,
     };
-    // An IPv6 address stands in brackets in an address, and without them everywhere else.
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let unreachable = |what: &str, error: std::io::Error| {
-        Error::unreachable(format!("{what} {host}:{port}: {error}"))
-    };
-    let tcp = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| unreachable("connect to", error))?;
-    // Messages are small and answered: waiting to fill a packet only delays them.
-    tcp.set_nodelay(true)
-        .map_err(|error| unreachable("set up the connection to", error))?;
-    if url.scheme() != "https" {
-        return Ok(Box::new(tcp));
+    target.encrypt_if_asked(stream, tls).await
+}
+
+/// Where one TCP connection leads.
+struct Target {
+    host: String,
+    port: u16,
+    is_encrypted: bool,
+}
+
+impl Target {
+    fn of(url: &Url) -> Result<Self, Error> {
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return Err(Error::Options {
+                detail: "the address names no host".into(),
+            });
+        };
+        // An IPv6 address stands in brackets in an address, and without them everywhere else.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            is_encrypted: url.scheme() == "https",
+        })
     }
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Options {
-        detail: format!("{host:?} is no name a certificate has"),
-    })?;
-    let stream = TlsConnector::from(for_websocket(tls))
-        .connect(name, tcp)
+
+    /// As it stands in a `CONNECT` request, brackets included.
+    fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        }
+    }
+
+    fn unreachable(&self, what: &str, error: impl fmt::Display) -> Error {
+        Error::unreachable(format!("{what} {}: {error}", self.authority()))
+    }
+
+    async fn encrypt_if_asked(&self, stream: Stream, tls: &Tls) -> Result<Stream, Error> {
+        if !self.is_encrypted {
+            return Ok(stream);
+        }
+        let name = ServerName::try_from(self.host.clone()).map_err(|_| Error::Options {
+            detail: format!("{:?} is no name a certificate has", self.host),
+        })?;
+        let stream = TlsConnector::from(tls::for_websocket(tls))
+            .connect(name, stream)
+            .await
+            .map_err(|error| self.unreachable("TLS with", error))?;
+        Ok(Box::new(stream))
+    }
+}
+
+async fn connect(target: &Target) -> Result<Stream, Error> {
+    let stream = async {
+        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        // Messages are small and answered: waiting to fill a packet only delays them.
+        tcp.set_nodelay(true)?;
+        Ok::<_, io::Error>(tcp)
+    };
+    match stream.await {
+        Ok(tcp) => Ok(Box::new(tcp)),
+        Err(error) => Err(target.unreachable("connect to", error)),
+    }
+}
+
+/// Asks the proxy for a tunnel (RFC 9110, section 9.3.6).
+async fn tunnel(target: &Target, hop: &Hop, tls: &Tls) -> Result<Stream, Error> {
+    let proxy = Target::of(&hop.url)?;
+    let stream = connect(&proxy).await?;
+    let stream = proxy.encrypt_if_asked(stream, tls).await?;
+    let failed = |error: hyper::Error| proxy.unreachable("the proxy", with_causes(&error));
+    let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| unreachable("TLS with", error))?;
-    Ok(Box::new(stream))
+        .map_err(failed)?;
+    // It ends with the answer's last holder, and so also when this future is dropped.
+    tokio::spawn(connection.with_upgrades());
+    let request = connect_request(target, hop)?;
+    let answer = requests.send_request(request).await.map_err(failed)?;
+    if !answer.status().is_success() {
+        return Err(refused(&proxy, answer.status().as_u16()));
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(failed)?;
+    Ok(Box::new(TokioIo::new(upgraded)))
 }
 
-/// The upgrade to a WebSocket exists in HTTP/1.1 only, so nothing else may be agreed on.
-fn for_websocket(tls: &Tls) -> Tls {
-    let mut config = ClientConfig::clone(tls);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
+fn connect_request(target: &Target, hop: &Hop) -> Result<Request<String>, Error> {
+    let authority = target.authority();
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(authority.as_str())
+        .header(HOST, authority.as_str())
+        .header(USER_AGENT, crate::connect::USER_AGENT);
+    if let Some(authorization) = &hop.authorization {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
+    }
+    request.body(String::new()).map_err(|_| Error::Options {
+        detail: "the address does not work for a proxy".into(),
+    })
 }
 
-/// Trusts what the operating system trusts. Reading its certificates takes long, so it is done once.
-pub(crate) fn platform_tls() -> Result<Tls, Error> {
-    static PLATFORM: OnceLock<Result<Tls, rustls::Error>> = OnceLock::new();
-    PLATFORM
-        .get_or_init(|| {
-            let provider = Arc::new(aws_lc_rs::default_provider());
-            let config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()?
-                .with_platform_verifier()?
-                .with_no_client_auth();
-            Ok(Arc::new(config))
-        })
-        .clone()
-        .map_err(|error| Error::Options {
-            detail: format!("TLS cannot be set up: {error}"),
-        })
+/// A proxy that wants other credentials, or forbids the target, does so until somebody mends it.
+fn refused(proxy: &Target, status: u16) -> Error {
+    let detail = format!("the proxy {} answered {status}", proxy.authority());
+    match status {
+        407 => Error::Options {
+            detail: format!("{detail}: it wants other credentials"),
+        },
+        408 | 425 | 429 | 500.. => Error::unreachable(detail),
+        _ => Error::Refused { detail },
+    }
 }

@@ -12,31 +12,42 @@ use bytes::Bytes;
 use signalr_protocol::{HubMessage, Invocation as Call, RecordSplitter};
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{self, Permit};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::connection::Shared;
 use crate::incoming::{Invocation, Reply};
 use crate::outbox::Next;
+use crate::refresh::Refresher;
 use crate::transport::{Link, Receiver, Sender};
-use crate::{Closed, Options, codec};
+use crate::{Closed, Options, Transport, codec};
 
-/// The times the task keeps.
+/// The limits the task keeps.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    keep_alive: Duration,
-    server_timeout: Duration,
+pub(crate) struct Limits {
+    /// `None` where nobody pings: the polls of long polling show by themselves that both sides live, and a ping would
+    /// make the server expect more of them.
+    keep_alive: Option<Duration>,
+    server_timeout: Option<Duration>,
     send_timeout: Duration,
     close_timeout: Duration,
+    /// Largest hub message.
+    receive_bytes_max: usize,
 }
 
-impl From<&Options> for Times {
-    fn from(options: &Options) -> Self {
+impl Limits {
+    pub(crate) fn new(options: &Options, transport: Transport) -> Self {
+        let pings = transport != Transport::LongPolling;
+        let send_timeout = match transport {
+            Transport::WebSockets => options.send_timeout,
+            _ => options.send_timeout.max(POST_TIMEOUT),
+        };
         Self {
             // A ticker refuses an interval of zero.
-            keep_alive: options.keep_alive_interval.max(Duration::from_millis(1)),
-            server_timeout: options.server_timeout,
-            send_timeout: options.send_timeout,
+            keep_alive: pings.then(|| options.keep_alive_interval.max(Duration::from_millis(1))),
+            server_timeout: pings.then_some(options.server_timeout),
+            send_timeout,
             close_timeout: options.close_timeout,
+            receive_bytes_max: options.receive_bytes_max,
         }
     }
 }
@@ -45,7 +56,6 @@ impl From<&Options> for Times {
 #[derive(Debug)]
 pub(crate) struct Established {
     pub(crate) link: Link,
-    pub(crate) splitter: RecordSplitter,
     /// What came behind the handshake's answer in the same chunk.
     pub(crate) early: Bytes,
 }
@@ -55,20 +65,21 @@ pub(crate) async fn run(
     established: Established,
     shared: Arc<Shared>,
     incoming: mpsc::Sender<Invocation>,
-    times: Times,
+    limits: Limits,
+    refresh: Option<Refresher>,
 ) {
     let Established {
         link: Link {
             mut receiver,
             mut sender,
         },
-        splitter,
         early,
     } = established;
-    let mut inbound = Inbound::new(Arc::clone(&shared), splitter);
+    let mut inbound = Inbound::new(Arc::clone(&shared), limits.receive_bytes_max);
     let why = tokio::select! {
-        why = inbound.read(&mut receiver, &incoming, early, times.server_timeout) => why,
-        why = write(&mut sender, &shared, times) => why,
+        why = inbound.read(&mut receiver, &incoming, early, limits.server_timeout) => why,
+        why = write(&mut sender, &shared, limits) => why,
+        why = keep_fresh(refresh) => why,
     };
     tracing::debug!(%why, "the connection ends");
     // Whoever waits to come back need not wait for our goodbye; who asked for the goodbye does.
@@ -77,38 +88,56 @@ pub(crate) async fn run(
             sender.close().await;
             while let Ok(Some(_)) = receiver.receive().await {}
         };
-        let _ = timeout(times.close_timeout, goodbye).await;
+        let _ = timeout(limits.close_timeout, goodbye).await;
         shared.end(why);
     } else {
         shared.end(why);
-        let _ = timeout(times.close_timeout, sender.close()).await;
+        let _ = timeout(limits.close_timeout, sender.close()).await;
         inbound.hand_over_all(&incoming).await;
     }
 }
 
-async fn write(sender: &mut Sender, shared: &Shared, times: Times) -> Closed {
+/// Never says why the connection should end: a token that cannot be refreshed is the server's business.
+async fn keep_fresh(refresh: Option<Refresher>) -> Closed {
+    if let Some(refresh) = refresh {
+        refresh.run().await;
+    }
+    std::future::pending().await
+}
+
+async fn write(sender: &mut Sender, shared: &Shared, limits: Limits) -> Closed {
     // The first ping follows the handshake at once: it arms the server's timeout, and official clients send it.
-    let mut pings = interval_at(Instant::now(), times.keep_alive);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pings = limits.keep_alive.map(|every| {
+        let mut pings = interval_at(Instant::now(), every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings
+    });
     loop {
         let next = tokio::select! {
             next = shared.outbox.next() => next,
-            _ = pings.tick() => Next::Send(codec::PING.to_vec()),
+            () = tick(&mut pings) => Next::Send(codec::ping()),
         };
         let (frame, is_last) = match next {
             Next::Send(frame) => (frame, false),
             Next::Close => (codec::close(), true),
         };
-        match timeout(times.send_timeout, sender.send(frame)).await {
+        match timeout(limits.send_timeout, sender.send(frame)).await {
             Err(_) => {
                 return Closed::SendTimeout {
-                    after: times.send_timeout,
+                    after: limits.send_timeout,
                 };
             }
             Ok(Err(why)) => return why,
             Ok(Ok(())) if is_last => return Closed::ByClient,
             Ok(Ok(())) => {}
         }
+    }
+}
+
+async fn tick(pings: &mut Option<Interval>) {
+    match pings {
+        Some(pings) => drop(pings.tick().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -123,10 +152,10 @@ struct Inbound {
 }
 
 impl Inbound {
-    fn new(shared: Arc<Shared>, splitter: RecordSplitter) -> Self {
+    fn new(shared: Arc<Shared>, receive_bytes_max: usize) -> Self {
         Self {
             shared,
-            splitter,
+            splitter: RecordSplitter::new(Some(receive_bytes_max)),
             surplus: VecDeque::new(),
             surplus_bytes: 0,
         }
@@ -137,47 +166,53 @@ impl Inbound {
         receiver: &mut Receiver,
         incoming: &mpsc::Sender<Invocation>,
         early: Bytes,
-        silence_max: Duration,
+        silence_max: Option<Duration>,
     ) -> Closed {
         if let Err(why) = self.take(&early) {
             return why;
         }
-        let mut deadline = Instant::now() + silence_max;
+        let new_deadline = || silence_max.map(|silence_max| Instant::now() + silence_max);
+        let mut deadline = new_deadline();
         let mut has_listened = true;
         loop {
             self.hand_over_what_fits(incoming);
             let may_read = self.may_read();
             if may_read && !has_listened {
                 // The silence was ours for as long as we did not listen.
-                deadline = Instant::now() + silence_max;
+                deadline = new_deadline();
             }
             has_listened = may_read;
             tokio::select! {
                 permit = incoming.reserve(), if !self.surplus.is_empty() => self.hand_over(permit),
-                // Somebody began to wait for an answer: there may be a reason to read again.
-                () = self.shared.calls.begun(), if !may_read => {}
+                // Somebody began to wait for an answer, or read from a stream.
+                () = self.shared.calls.changed(), if !may_read => {}
                 chunk = receiver.receive(), if may_read => match chunk {
                     Ok(Some(chunk)) => {
                         if let Err(why) = self.take(&chunk) {
                             return why;
                         }
-                        deadline = Instant::now() + silence_max;
+                        deadline = new_deadline();
                     }
                     Ok(None) => {
                         return Closed::Lost { detail: "the server ended it without a word".into() };
                     }
                     Err(why) => return why,
                 },
-                () = sleep_until(deadline), if may_read => {
-                    return Closed::ServerTimeout { after: silence_max };
+                after = silence(deadline, silence_max), if may_read => {
+                    return Closed::ServerTimeout { after };
                 }
             }
         }
     }
 
+    /// Not while somebody is behind, unless another waits for an answer: then a little is read past the slow one.
     fn may_read(&self) -> bool {
-        self.surplus.is_empty()
-            || (self.surplus_bytes < SURPLUS_BYTES_MAX && self.shared.calls.are_waiting())
+        let unread = self.shared.calls.unread_bytes();
+        let excess = unread.saturating_sub(self.shared.stream_bytes_max);
+        if self.surplus.is_empty() && excess == 0 {
+            return true;
+        }
+        self.surplus_bytes + excess < SURPLUS_BYTES_MAX && self.shared.calls.are_waiting()
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), Closed> {
@@ -194,6 +229,10 @@ impl Inbound {
                     self.shared
                         .calls
                         .complete(&completion.invocation_id, result);
+                }
+                Some(HubMessage::StreamItem(item)) => {
+                    let value = item.item.into_owned();
+                    self.shared.calls.item(&item.invocation_id, value);
                 }
                 Some(HubMessage::Close(close)) => {
                     return Err(Closed::ByServer {
@@ -239,6 +278,17 @@ impl Inbound {
     }
 }
 
+/// Ends, with the limit, when nothing came until the deadline.
+async fn silence(deadline: Option<Instant>, silence_max: Option<Duration>) -> Duration {
+    match (deadline, silence_max) {
+        (Some(deadline), Some(silence_max)) => {
+            sleep_until(deadline).await;
+            silence_max
+        }
+        _ => std::future::pending().await,
+    }
+}
+
 fn invocation(shared: &Arc<Shared>, call: Call<'static>) -> Invocation {
     let reply = call
         .invocation_id
@@ -261,3 +311,6 @@ fn broken(error: impl std::fmt::Display) -> Closed {
 /// How much may be read past to find an answer, in bytes. Beyond it a consumer that waits for an answer
 /// instead of consuming waits in vain.
 const SURPLUS_BYTES_MAX: usize = 1024 * 1024;
+
+/// A server whose buffer is full answers a post late, and is not gone for that. The official clients wait as long.
+const POST_TIMEOUT: Duration = Duration::from_secs(100);

@@ -93,7 +93,8 @@ impl Invocation {
         };
         let mut json = Vec::new();
         args::write_json(&mut json, value)?;
-        reply.shared.send(&codec::result(&reply.id, &json)).await?;
+        let value = Raw::json(&json[..]);
+        reply.shared.send(&codec::result(&reply.id, value)).await?;
         self.forget_reply();
         Ok(())
     }

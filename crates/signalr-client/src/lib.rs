@@ -29,10 +29,10 @@
 //! Promise: every future here may be dropped at any point. A dropped call is not undone on the server, but it leaves
 //! nothing behind on this side. No call is answered twice, and each call that wants an answer gets one.
 //!
-//! Left out so far: server-sent events and long polling, MessagePack, streams, stateful reconnect, and proxies: the
-//! client connects directly.
+//! Left out so far: MessagePack and stateful reconnect.
 
 mod args;
+mod call;
 mod calls;
 mod client;
 mod codec;
@@ -46,21 +46,32 @@ mod incoming;
 mod negotiate;
 mod options;
 mod outbox;
+mod proxy;
 mod reconnect;
+mod refresh;
 mod sessions;
+mod streams;
+mod tls;
+mod token;
 mod transport;
+mod uploads;
 
 pub use args::Arguments;
+pub use call::Call;
 pub use client::{Client, ClientBuilder};
+pub use codec::Encoding;
 pub use connect::Connector;
 pub use connection::Connection;
 pub use error::{CallError, Closed, Error};
 pub use incoming::{Incoming, Invocation};
 pub use options::Options;
+pub use proxy::Proxy;
 pub use reconnect::ReconnectPolicy;
 pub use sessions::{Sessions, State};
+pub use streams::Streaming;
 
 /// The TLS library whose configuration [`Options::tls`] takes.
 pub use tokio_rustls::rustls;
 
+pub use signalr_protocol::negotiate::Transport;
 pub use signalr_protocol::{BindError, Raw};

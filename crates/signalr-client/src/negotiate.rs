@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use signalr_protocol::defaults::REDIRECTS_MAX;
 use signalr_protocol::negotiate::{
-    NegotiateError, NegotiateResponse, Negotiated, Offer, Transport, TransportOffer, VERSION_MAX,
+    NegotiateError, NegotiateResponse, Negotiated, Offer, VERSION_MAX,
 };
 
 use crate::error::with_causes;
-use crate::options::{TokenProvider, hub_url};
-use crate::{Error, Options, codec};
+use crate::options::hub_url;
+use crate::token::{Credentials, TokenProvider};
+use crate::transport::X_REQUESTED_WITH;
+use crate::{Error, Options};
 
 /// Where to connect, as whom, and what the server said about the connection.
 #[derive(Clone)]
@@ -32,11 +34,9 @@ impl Destination {
         }
     }
 
-    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
-        match &self.token {
-            Some(token) => token.authorization().await.map(Some),
-            None => Ok(None),
-        }
+    /// For the connection that comes of this: its token is asked for anew.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::new(self.token.clone())
     }
 }
 
@@ -49,7 +49,6 @@ pub(crate) async fn negotiate(
     for _ in 0..REDIRECTS_MAX {
         match ask(http, options, &at).await? {
             Negotiated::Offer(offer) => {
-                choose_transport(&offer.transports)?;
                 at.url
                     .query_pairs_mut()
                     .append_pair("id", &offer.connection_token);
@@ -87,13 +86,13 @@ async fn ask(
         .header(X_REQUESTED_WITH, "XMLHttpRequest")
         .header(http::header::CONTENT_LENGTH, 0)
         .timeout(options.connect_timeout);
-    if let Some(authorization) = at.authorization().await? {
+    if let Some(authorization) = at.credentials().current().await? {
         request = request.header(AUTHORIZATION, authorization);
     }
     let response = request.send().await.map_err(failed)?;
     let status = response.status();
     let wait = retry_after(response.headers());
-    let body = read(response).await?;
+    let body = read_at_most(response, ANSWER_BYTES_MAX).await?;
     if status != StatusCode::OK {
         return Err(Error::from_status(status.as_u16(), wait, &one_line(&body)));
     }
@@ -122,32 +121,16 @@ fn negotiate_url(hub: &Url) -> Url {
     url
 }
 
-/// Takes the first transport of the server's list that both sides have.
-fn choose_transport(offers: &[TransportOffer]) -> Result<Transport, Error> {
-    let ours = |offer: &&TransportOffer| {
-        offer.kind() == Some(Transport::WebSockets) && offer.carries(codec::TRANSFER_FORMAT)
-    };
-    if offers.iter().any(|offer| ours(&offer)) {
-        return Ok(Transport::WebSockets);
-    }
-    let names: Vec<_> = offers
-        .iter()
-        .map(|offer| offer.transport.as_ref())
-        .collect();
-    Err(Error::Refused {
-        detail: format!(
-            "the server offers no WebSockets, only [{}]",
-            names.join(", ")
-        ),
-    })
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
+/// Reads an answer to its end, but no more than this many bytes.
+pub(crate) async fn read_at_most(
+    mut response: Response,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+        if body.len() + chunk.len() > bytes_max {
             return Err(Error::Protocol {
-                detail: "the negotiation's answer is too long".into(),
+                detail: format!("an answer is larger than {bytes_max} bytes"),
             });
         }
         body.extend_from_slice(&chunk);
@@ -157,10 +140,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
 
 /// The address is left out: it may hold secrets in its query.
 fn failed(error: reqwest::Error) -> Error {
-    Error::unreachable(format!(
-        "negotiation: {}",
-        with_causes(&error.without_url())
-    ))
+    Error::unreachable(with_causes(&error.without_url()))
 }
 
 /// How long a refusing server asks us to wait. Dates are passed over: clocks differ.
@@ -185,8 +165,6 @@ pub(crate) fn one_line(body: &[u8]) -> String {
         .trim()
         .to_owned()
 }
-
-const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// An answer is a few hundred bytes; tokens in redirects make it longer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -213,12 +191,5 @@ mod tests {
         ] {
             assert_eq!(negotiate_url(&Url::parse(hub).unwrap()).as_str(), expected);
         }
-    }
-
-    #[test]
-    fn a_server_without_our_transport_is_told_apart_with_what_it_has() {
-        let offers = [TransportOffer::new(Transport::LongPolling)];
-        let error = choose_transport(&offers).unwrap_err();
-        assert!(matches!(&error, Error::Refused { detail } if detail.contains("LongPolling")));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Url;
 use signalr_protocol::defaults;
 use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use crate::Error;
+use crate::token::TokenProvider;
+use crate::{Encoding, Error, Proxy, Transport, tls};
 
 /// Where to connect and how. The times are those of the official clients where they have them.
 #[derive(Clone)]
@@ -21,8 +22,17 @@ pub struct Options {
     pub(crate) token: Option<TokenProvider>,
     /// Sent with negotiation and with each connect. Default: none; `Authorization` comes from the token callback.
     pub headers: HeaderMap,
-    /// Connects without negotiation. Default: false. Saves a round trip where the server is known to offer WebSockets;
-    /// the connection then has no id on this side.
+    /// Which transports may be used. Default: all three. The server's list says in which order they are tried; one that
+    /// cannot be started is passed over, as official clients do.
+    pub transports: Vec<Transport>,
+    /// How hub messages are written. Default: JSON, which every server reads.
+    pub encoding: Encoding,
+    /// How long before its end a token is refreshed, where the server says at negotiation how long it takes it for good;
+    /// a token that lives shorter is refreshed in the middle. Default: 5 minutes, as the .NET client has it. `None` never
+    /// refreshes.
+    pub refresh_before_expiry: Option<Duration>,
+    /// Connects without negotiation, by a WebSocket. Default: false. Saves a round trip where the server is known to offer
+    /// WebSockets; the connection then has no id on this side.
     pub skip_negotiation: bool,
     /// How long the negotiation and, after it, the network connection may each take. Default: 15 s.
     pub connect_timeout: Duration,
@@ -39,7 +49,8 @@ pub struct Options {
     pub close_timeout: Duration,
     /// Largest hub message received, in bytes, separator included. Default: 16 MiB.
     pub receive_bytes_max: usize,
-    /// Largest WebSocket message received, in bytes: a server may put many hub messages into one. Default: 64 MiB.
+    /// Largest WebSocket message, server-sent event or answer to a poll received, in bytes: a server may put many hub
+    /// messages into one. Default: 64 MiB.
     pub receive_frame_bytes_max: usize,
     /// Largest hub message sent, in bytes, separator included. Default: no limit on this side. ASP.NET Core servers take
     /// 32 KiB unless told otherwise, and close the connection without saying why when a message is larger.
@@ -49,8 +60,16 @@ pub struct Options {
     /// How many invocations wait in [`Incoming`](crate::Incoming) before nothing more is read from the network.
     /// Default: 64. Zero is taken for one.
     pub incoming_max: usize,
-    /// TLS: own roots, client certificates. Default: the platform's certificate store.
+    /// How many bytes of stream items may wait for their readers, all streams together, before nothing more is read
+    /// from the network. Default: 1 MiB.
+    pub stream_bytes_max: usize,
+    /// The proxy for HTTP requests and WebSockets. Default: none, whatever the environment says;
+    /// [`Proxy::from_environment`] reads it.
+    pub proxy: Option<Proxy>,
+    /// TLS as a whole: only these roots, client certificates. Default: the platform's certificate store, and what
+    /// [`trust`](Self::trust) adds to it.
     pub tls: Option<Arc<ClientConfig>>,
+    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
 }
 
 impl Options {
@@ -64,6 +83,13 @@ impl Options {
             url: hub_url(url)?,
             token: None,
             headers: HeaderMap::new(),
+            transports: vec![
+                Transport::WebSockets,
+                Transport::ServerSentEvents,
+                Transport::LongPolling,
+            ],
+            encoding: Encoding::Json,
+            refresh_before_expiry: Some(Duration::from_secs(300)),
             skip_negotiation: false,
             connect_timeout: defaults::HANDSHAKE_TIMEOUT,
             handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
@@ -76,7 +102,10 @@ impl Options {
             send_bytes_max: None,
             outbox_bytes_max: 1024 * 1024,
             incoming_max: 64,
+            stream_bytes_max: 1024 * 1024,
+            proxy: None,
             tls: None,
+            extra_roots: Vec::new(),
         })
     }
 
@@ -108,6 +137,17 @@ impl Options {
         Ok(self)
     }
 
+    /// Trusts the authorities in this PEM text besides those of the platform: for a server, or a proxy that looks into
+    /// TLS, whose certificate a company made itself. Has no effect when [`tls`](Self::tls) is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Options`] when there is no certificate in it, or one that cannot be read.
+    pub fn trust(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.extra_roots.extend(tls::read_pem(pem)?);
+        Ok(self)
+    }
+
     /// Changes any of the public fields within a chain of calls.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -124,51 +164,6 @@ impl fmt::Debug for Options {
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("skip_negotiation", &self.skip_negotiation)
             .finish_non_exhaustive()
-    }
-}
-
-type TokenFuture = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
-
-/// Gives a bearer token each time it is asked.
-#[derive(Clone)]
-pub(crate) struct TokenProvider(Arc<dyn Fn() -> TokenFuture + Send + Sync>);
-
-impl TokenProvider {
-    fn new<F, Fut, E>(callback: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<String, E>> + Send + 'static,
-        E: fmt::Display + Send + 'static,
-    {
-        Self(Arc::new(move || {
-            let token = callback();
-            Box::pin(async move {
-                token.await.map_err(|error| Error::Token {
-                    detail: error.to_string(),
-                })
-            })
-        }))
-    }
-
-    /// A provider of this one token: what a redirect gives.
-    pub(crate) fn fixed(token: String) -> Self {
-        Self::new(move || {
-            let token = token.clone();
-            async move { Ok::<_, String>(token) }
-        })
-    }
-
-    /// The value of the `Authorization` header, marked as a secret.
-    pub(crate) async fn authorization(&self) -> Result<HeaderValue, Error> {
-        let token = (self.0)().await?;
-        let mut value =
-            HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
-                Error::Token {
-                    detail: "the token may not stand in a header".to_owned(),
-                }
-            })?;
-        value.set_sensitive(true);
-        Ok(value)
     }
 }
 
@@ -214,15 +209,13 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_token_is_never_shown() {
+    #[test]
+    fn a_token_is_never_shown() {
         let options = Options::new("http://h/")
             .unwrap()
             .token(|| async { Ok::<_, String>("s3cret".into()) })
             .header("x-key", "s3cret")
             .unwrap();
         assert!(!format!("{options:?}").contains("s3cret"));
-        let value = options.token.unwrap().authorization().await.unwrap();
-        assert!(!format!("{value:?}").contains("s3cret"));
     }
 }

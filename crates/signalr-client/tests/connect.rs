@@ -141,8 +141,8 @@ async fn a_version_0_answer_gives_one_id_for_everything() {
 #[tokio::test]
 async fn each_refused_negotiation_tells_what_to_do_next() {
     let server = Server::start().await;
-    let long_polling = json!({"connectionId": "a", "availableTransports":
-        [{"transport": "LongPolling", "transferFormats": ["Text"]}]});
+    let nothing_ours = json!({"connectionId": "a", "availableTransports":
+        [{"transport": "CarrierPigeons", "transferFormats": ["Text"]}]});
     let table = [
         (401, json!("token expired"), "Unauthorised"),
         (403, json!(null), "Unauthorised"),
@@ -157,7 +157,7 @@ async fn each_refused_negotiation_tells_what_to_do_next() {
             json!({"ProtocolVersion": "2.1", "ConnectionId": "x"}),
             "Refused",
         ),
-        (200, long_polling, "Refused"),
+        (200, nothing_ours, "Refused"),
         (200, json!([1]), "Protocol"),
         (
             200,

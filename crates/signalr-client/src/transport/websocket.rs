@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request};
 use reqwest::Url;
+use signalr_protocol::negotiate::TransferFormat;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{
@@ -18,6 +19,7 @@ use super::Link;
 use crate::dial::{Stream, dial};
 use crate::error::with_causes;
 use crate::negotiate::{one_line, retry_after};
+use crate::tls::Tls;
 use crate::{Closed, Error, Options};
 
 type Socket = WebSocketStream<Stream>;
@@ -26,24 +28,30 @@ type Socket = WebSocketStream<Stream>;
 pub(crate) struct Receiver(SplitStream<Socket>);
 
 #[derive(Debug)]
-pub(crate) struct Sender(SplitSink<Socket, Message>);
+pub(crate) struct Sender {
+    socket: SplitSink<Socket, Message>,
+    format: TransferFormat,
+}
 
 /// Opens a WebSocket at `url` (an `http` or `https` address).
 pub(crate) async fn connect(
     options: &Options,
-    tls: &crate::dial::Tls,
+    tls: &Tls,
     url: &Url,
     authorization: Option<HeaderValue>,
 ) -> Result<Link, Error> {
     let request = upgrade_request(url, &options.headers, authorization)?;
-    let stream = dial(url, tls).await?;
+    let stream = dial(url, tls, options.proxy.as_ref()).await?;
     let (socket, _) = client_async_with_config(request, stream, Some(config(options)))
         .await
         .map_err(refused)?;
     let (sender, receiver) = socket.split();
     Ok(Link {
         receiver: super::Receiver::WebSocket(Receiver(receiver)),
-        sender: super::Sender::WebSocket(Sender(sender)),
+        sender: super::Sender::WebSocket(Sender {
+            socket: sender,
+            format: options.encoding.transfer_format(),
+        }),
     })
 }
 
@@ -66,12 +74,16 @@ impl Receiver {
 
 impl Sender {
     pub(crate) async fn send(&mut self, frame: Vec<u8>) -> Result<(), Closed> {
-        let message = match String::from_utf8(frame) {
-            Ok(text) => Message::text(text),
-            // Only a caller's own raw arguments can be no text. A server reads Binary as well, and refuses the call.
-            Err(error) => Message::binary(error.into_bytes()),
+        let message = match self.format {
+            TransferFormat::Binary => Message::binary(frame),
+            TransferFormat::Text => match String::from_utf8(frame) {
+                Ok(text) => Message::text(text),
+                // Only a caller's own raw arguments can be no text. A server reads Binary too, and refuses the call.
+                Err(error) => Message::binary(error.into_bytes()),
+            },
         };
-        self.0.send(message).await.map_err(|error| lost(&error))
+        let sent = self.socket.send(message).await;
+        sent.map_err(|error| lost(&error))
     }
 
     pub(crate) async fn close(&mut self) {
@@ -79,7 +91,7 @@ impl Sender {
             code: CloseCode::Normal,
             reason: "".into(),
         };
-        let _ = self.0.send(Message::Close(Some(frame))).await;
+        let _ = self.socket.send(Message::Close(Some(frame))).await;
     }
 }
 

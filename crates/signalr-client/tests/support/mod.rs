@@ -19,7 +19,7 @@ use signalr_client::Options;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-pub(crate) const OFFER: &str = r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"LongPolling","transferFormats":["Text"]}]}"#;
+pub(crate) const OFFER: &str = r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#;
 
 /// One request as the server saw it.
 #[derive(Debug, Clone)]
