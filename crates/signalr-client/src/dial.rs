@@ -137,9 +137,7 @@ fn connect_request(target: &Target, hop: &Hop) -> Result<Request<String>, Error>
 fn refused(proxy: &Target, status: u16) -> Error {
     let detail = format!("the proxy {} answered {status}", proxy.authority());
     match status {
-        407 => Error::Options {
-            detail: format!("{detail}: it wants other credentials"),
-        },
+        407 => Error::proxy_credentials(),
         408 | 425 | 429 | 500.. => Error::unreachable(detail),
         _ => Error::Refused { detail },
     }

@@ -151,6 +151,12 @@ impl Error {
         }
     }
 
+    pub(crate) fn proxy_credentials() -> Self {
+        Self::Options {
+            detail: "the proxy wants other credentials (407)".into(),
+        }
+    }
+
     /// What the status of a refused request means for the caller.
     pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, body: &str) -> Self {
         let detail = match body {
@@ -167,6 +173,7 @@ impl Error {
                 .to_owned();
                 Self::Unauthorised { status, detail }
             }
+            407 => Self::proxy_credentials(),
             408 | 425 | 429 | 500.. => Self::Unreachable {
                 detail,
                 retry_after,

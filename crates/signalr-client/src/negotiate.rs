@@ -138,9 +138,14 @@ pub(crate) async fn read_at_most(
     Ok(body)
 }
 
-/// The address is left out: it may hold secrets in its query.
-fn failed(error: reqwest::Error) -> Error {
-    Error::unreachable(with_causes(&error.without_url()))
+/// Why a request got no answer. The address is left out: it may hold secrets in its query.
+pub(crate) fn failed(error: reqwest::Error) -> Error {
+    let detail = with_causes(&error.without_url());
+    // The library tells it in words alone. Should they change, it counts as unreachable, which is true as well.
+    match detail.contains("proxy authorization required") {
+        true => Error::proxy_credentials(),
+        false => Error::unreachable(detail),
+    }
 }
 
 /// How long a refusing server asks us to wait. Dates are passed over: clocks differ.

@@ -13,7 +13,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::negotiate::{Destination, read_at_most};
+use crate::negotiate::{Destination, failed, read_at_most};
 use crate::token::Credentials;
 use crate::transport::X_REQUESTED_WITH;
 use crate::{Error, Options};
@@ -112,9 +112,7 @@ impl Refresher {
             .timeout(self.request_timeout);
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => {
-                return Outcome::NotNow(Error::unreachable(error.without_url().to_string()));
-            }
+            Err(error) => return Outcome::NotNow(failed(error)),
         };
         match response.status() {
             StatusCode::OK => {}

@@ -7,8 +7,7 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method};
 use reqwest::{Response, StatusCode, Url};
 
-use crate::error::with_causes;
-use crate::negotiate::{one_line, read_at_most, retry_after};
+use crate::negotiate::{failed, one_line, read_at_most, retry_after};
 use crate::token::Credentials;
 use crate::{Closed, Error};
 
@@ -106,11 +105,6 @@ async fn refused(response: Response) -> Error {
         _ => String::new(),
     };
     Error::from_status(status.as_u16(), wait, &said)
-}
-
-/// The address is left out: it holds the connection's secret.
-pub(super) fn failed(error: reqwest::Error) -> Error {
-    Error::unreachable(with_causes(&error.without_url()))
 }
 
 /// What a failed request means once the connection lives: the transport is over, and the next attempt finds out more.

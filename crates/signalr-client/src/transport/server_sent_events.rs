@@ -11,6 +11,7 @@ use reqwest::Response;
 
 use super::requests::{self, Requests};
 use super::{Link, Poster};
+use crate::negotiate::failed;
 use crate::{Closed, Error};
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Receiver {
                 return Ok(Some(data));
             }
             let chunk = self.response.chunk().await;
-            match chunk.map_err(|error| requests::lost(requests::failed(error)))? {
+            match chunk.map_err(|error| requests::lost(failed(error)))? {
                 Some(chunk) => self.events.feed(&chunk)?,
                 None => return Ok(None),
             }
