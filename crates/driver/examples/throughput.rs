@@ -78,6 +78,7 @@ async fn run(window: u64, seconds: u64) {
         agent_epoch: 0,
         floor: 0,
         cursor: 0,
+        highest: None,
         centre_epoch: 0,
     };
     handle.ask(ready).await.expect("it is ready");
@@ -107,6 +108,7 @@ async fn run(window: u64, seconds: u64) {
             .map(|push| ack(push.id, &tenant, &agent))
             .collect();
         let input = Input::Acks {
+            damaged: vec![],
             source: 1,
             through: acknowledged,
             acks,

@@ -67,6 +67,12 @@ impl<M: Machine, T> Engine<M, T> {
         self.gather();
     }
 
+    /// Lets the machine write a record that changes nothing; see [`Machine::mark`].
+    pub fn mark(&mut self, now: Timestamp) {
+        self.machine.mark(now, &mut self.out);
+        self.gather();
+    }
+
     /// When [`Engine::deadline`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.machine.next_deadline()

@@ -16,6 +16,8 @@ pub struct Opened<M: Machine, F: Files, T> {
     pub recovered: Recovered,
     /// Records that were damaged and therefore not taken into the state.
     pub damaged: Vec<Position>,
+    /// Bytes of the records behind the newest snapshot.
+    pub replayed_bytes: u64,
 }
 
 /// Why a store could not be opened.
@@ -65,8 +67,10 @@ pub fn open<M: Machine, F: Files, T>(
         from = position + 1;
     }
     let (mut damaged, mut refused) = (Vec::new(), None);
+    let mut replayed_bytes = 0;
     log.replay(from, &mut |position, record| match record {
         Ok(payload) if refused.is_none() => {
+            replayed_bytes += payload.len() as u64;
             if let Err(source) = machine.restore(position, payload) {
                 if matches!(source, RecordError::Inconsistent(_)) && !damaged.is_empty() {
                     // It speaks of a message whose record is damaged: it is part of that damage.
@@ -89,5 +93,6 @@ pub fn open<M: Machine, F: Files, T>(
         log,
         recovered,
         damaged,
+        replayed_bytes,
     })
 }

@@ -1,8 +1,9 @@
 //! A stretch of a journal, as one process reads it from another.
 //!
 //! The form: epoch, position of the last record covered, number of records, each 8 bytes little
-//! endian; then each record as position (8 bytes), length (4 bytes) and payload. A damaged record
-//! is left out; `through` still covers it, so that a follower is not held up for ever.
+//! endian; then each record as position (8 bytes), length (4 bytes) and payload; then the number of
+//! damaged records and the position of each, 8 bytes each. `through` covers damaged records too, so
+//! that a follower is not held up for ever, and knows what it missed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use countersign_journal::{Files, ReadError, Reader};
@@ -20,6 +21,8 @@ pub struct Page {
     pub through: Position,
     /// The records.
     pub records: Vec<(Position, Bytes)>,
+    /// Those that are damaged: what they said is lost.
+    pub damaged: Vec<Position>,
 }
 
 /// The bytes are not a page.
@@ -42,6 +45,7 @@ pub fn from_reader<F: Files>(
         epoch: reader.epoch(),
         through: after,
         records: Vec::new(),
+        damaged: Vec::new(),
     };
     for record in reader.read_range(from, bytes_max)? {
         page.through = record.position;
@@ -49,6 +53,7 @@ pub fn from_reader<F: Files>(
             Ok(payload) => page.records.push((record.position, payload)),
             Err(damaged) => {
                 tracing::error!(position = record.position, %damaged, "a record cannot be served");
+                page.damaged.push(record.position);
             }
         }
     }
@@ -62,7 +67,7 @@ pub fn encode(page: &Page) -> Bytes {
         .iter()
         .map(|(_, payload)| payload.len() + 12)
         .sum();
-    let mut to = BytesMut::with_capacity(24 + bytes);
+    let mut to = BytesMut::with_capacity(32 + bytes + 8 * page.damaged.len());
     to.put_u64_le(page.epoch);
     to.put_u64_le(page.through);
     to.put_u64_le(page.records.len() as u64);
@@ -71,6 +76,10 @@ pub fn encode(page: &Page) -> Bytes {
         to.put_u32_le(u32::try_from(payload.len()).expect("a record is far below 4 GiB"));
         to.put_slice(payload);
     }
+    to.put_u64_le(page.damaged.len() as u64);
+    page.damaged
+        .iter()
+        .for_each(|position| to.put_u64_le(*position));
     to.freeze()
 }
 
@@ -91,6 +100,11 @@ pub fn decode(mut from: Bytes) -> Result<Page, NotAPage> {
         }
         records.push((position, from.split_to(length)));
     }
+    let count = number(&mut from)?;
+    let mut damaged = Vec::new();
+    for _ in 0..count {
+        damaged.push(number(&mut from)?);
+    }
     if from.has_remaining() {
         Err(NotAPage)
     } else {
@@ -98,6 +112,7 @@ pub fn decode(mut from: Bytes) -> Result<Page, NotAPage> {
             epoch,
             through,
             records,
+            damaged,
         })
     }
 }
@@ -112,6 +127,7 @@ mod tests {
             epoch: 9,
             through: 7,
             records,
+            damaged: vec![5, 7],
         }
     }
 

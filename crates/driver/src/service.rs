@@ -4,7 +4,8 @@ use crate::handle::{Ask, AskError, Handle, Health, StoreInfo};
 use crate::open::{OpenError, Opened};
 use crate::{Bodies, Clock, Engine, Sealed};
 use countersign_journal::{
-    Batch, Completion, JournalThread, Reader, RealFiles, SnapshotStore, Space, ThreadOptions,
+    Batch, Completion, JournalThread, Log, Reader, RealFiles, SegmentInfo, SnapshotStore, Space,
+    ThreadOptions,
 };
 use countersign_rules::machine::{Machine, Position, Start};
 use std::fmt;
@@ -95,8 +96,15 @@ impl<M: Machine> Service<M> {
         options: Options,
     ) -> Result<Self, OpenError> {
         let Opened {
-            mut engine, log, ..
+            mut engine,
+            mut log,
+            recovered,
+            damaged,
+            replayed_bytes,
         } = opened;
+        if !options.held {
+            make_room(&engine, &mut log);
+        }
         let store = StoreInfo {
             store_id: log.store_id(),
             epoch: log.epoch(),
@@ -109,7 +117,11 @@ impl<M: Machine> Service<M> {
         })
         .map_err(OpenError::Thread)?;
 
-        engine.start(Start { epoch: store.epoch }, options.clock.now());
+        let start = Start {
+            epoch: store.epoch,
+            damaged,
+        };
+        engine.start(start, options.clock.now());
         let (asks, inbox) = mpsc::channel(options.inputs_waiting_max);
         let (health, health_seen) = watch::channel(Health::Writable);
         let (durable, durable_seen) = watch::channel(engine.next_position() - 1);
@@ -140,10 +152,16 @@ impl<M: Machine> Service<M> {
             stop: Arc::clone(&stop),
             snapshotting: Snapshotting {
                 store: snapshots,
-                bytes_since: 0,
-                bytes_last: 0,
+                // Counted over restarts, or a store that writes little in each life would never
+                // have a snapshot, and keep its journal for ever.
+                bytes_since: replayed_bytes,
+                bytes_last: recovered
+                    .snapshot
+                    .map_or(0, |(_, image)| image.len() as u64),
+                wanted: false,
                 waiting: None,
-                busy: false,
+                writing: None,
+                reclaimed_at: None,
                 done: snapshot_done,
             },
             snapshots_done,
@@ -160,7 +178,7 @@ impl<M: Machine> Service<M> {
         self.handle.clone()
     }
 
-    /// Asks the loop to finish what it has begun and to close the store.
+    /// Asks the loop to finish what it was brought so far and to close the store.
     pub fn stop(&self) {
         self.stop.notify_one();
     }
@@ -193,10 +211,28 @@ struct Snapshotting {
     store: SnapshotStore<RealFiles>,
     bytes_since: u64,
     bytes_last: u64,
+    /// One is to be taken whatever has been written since the last.
+    wanted: bool,
     /// An image of the state after the batch being written.
-    waiting: Option<(Position, Vec<u8>)>,
-    busy: bool,
-    done: mpsc::UnboundedSender<Option<Position>>,
+    waiting: Option<Image>,
+    /// What the image that is being written lets go.
+    writing: Option<Lets>,
+    /// When one was last taken for want of space.
+    reclaimed_at: Option<Instant>,
+    done: mpsc::UnboundedSender<bool>,
+}
+
+struct Image {
+    body: Vec<u8>,
+    lets: Lets,
+}
+
+/// What a snapshot lets go once it is written. Taken together with it: a later state is not durable
+/// yet and may need less.
+#[derive(Clone, Copy)]
+struct Lets {
+    position: Position,
+    needed: Position,
 }
 
 struct Running<M: Machine, O> {
@@ -214,7 +250,7 @@ struct Running<M: Machine, O> {
     durable: watch::Sender<Position>,
     stop: Arc<Notify>,
     snapshotting: Snapshotting,
-    snapshots_done: mpsc::UnboundedReceiver<Option<Position>>,
+    snapshots_done: mpsc::UnboundedReceiver<bool>,
     hold: Arc<AtomicU64>,
     /// When a batch that found no room is tried again.
     retry_at: Option<Instant>,
@@ -224,13 +260,18 @@ struct Running<M: Machine, O> {
 impl<M: Machine, O: Outlet<M>> Running<M, O> {
     async fn run(mut self) -> StopReason {
         let stop = Arc::clone(&self.stop);
-        let mut stopping = false;
+        let (mut stopping, mut drained) = (false, false);
         let reason = loop {
             self.hand_over();
-            if stopping && self.writing.is_none() && self.engine.is_idle() {
+            if drained && self.writing.is_none() && self.engine.is_idle() {
                 break StopReason::Asked;
             }
-            let listening = !stopping && self.engine.bytes() < self.options.batch_bytes_max;
+            if stopping && self.retry_at.is_some() {
+                // Nobody was answered, so nothing is lost that anybody relies on.
+                tracing::warn!("stopped with a full disk: what waited for space was not answered");
+                break StopReason::Asked;
+            }
+            let listening = !drained && self.engine.bytes() < self.options.batch_bytes_max;
             let due = self.due();
             tokio::select! {
                 biased;
@@ -239,15 +280,22 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
                         break reason;
                     }
                 }
-                _ = self.inbox.recv_many(&mut self.inputs, INPUTS_PER_TURN), if listening => {
+                count = self.inbox.recv_many(&mut self.inputs, INPUTS_PER_TURN), if listening => {
+                    // None come any more: nobody is left to bring them, or the loop is to stop.
+                    drained = count == 0;
+                    stopping |= drained;
                     self.step_inputs();
                 }
-                Some(position) = self.snapshots_done.recv() => self.snapshot_written(position),
+                Some(written) = self.snapshots_done.recv() => self.snapshot_written(written),
                 () = sleep_until(self.retry_at.unwrap_or(due)), if self.retry_at.is_some() => {
                     self.append_again();
                 }
-                () = sleep_until(due) => self.engine.deadline(self.options.clock.now()),
+                () = sleep_until(due) => {
+                    self.engine.deadline(self.options.clock.now());
+                    self.reclaim();
+                }
                 () = stop.notified(), if !stopping => {
+                    // What has been brought is still stepped; nobody may bring more.
                     self.inbox.close();
                     stopping = true;
                 }
@@ -297,6 +345,7 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
                 self.look_at_space();
                 self.let_out(sealed);
                 self.write_image();
+                self.reclaim();
                 Ok(())
             }
             Completion::NoSpace { .. } => {
@@ -387,52 +436,62 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
     }
 
     fn take_image_if_due(&mut self, batch: &Batch) {
+        let every = self.snapshot_every();
         let snapshotting = &mut self.snapshotting;
         snapshotting.bytes_since += batch.payload_bytes() as u64;
-        let every = self
-            .options
-            .snapshot_every_bytes
-            .max(4 * snapshotting.bytes_last);
-        if snapshotting.bytes_since < every || snapshotting.busy || snapshotting.waiting.is_some() {
+        let is_due = snapshotting.wanted || snapshotting.bytes_since >= every;
+        if !is_due || snapshotting.waiting.is_some() || snapshotting.writing.is_some() {
             return;
         }
-        let mut image = Vec::new();
-        self.engine.machine().save(&mut image);
-        snapshotting.bytes_last = image.len() as u64;
+        let mut body = Vec::new();
+        self.engine.machine().save(&mut body);
+        snapshotting.wanted = false;
+        snapshotting.bytes_last = body.len() as u64;
         snapshotting.bytes_since = 0;
-        snapshotting.waiting = Some((batch.last(), image));
+        let lets = Lets {
+            position: batch.last(),
+            needed: self.engine.machine().oldest_needed(),
+        };
+        snapshotting.waiting = Some(Image { body, lets });
+    }
+
+    fn snapshot_every(&self) -> u64 {
+        let by_size = 4 * self.snapshotting.bytes_last;
+        self.options.snapshot_every_bytes.max(by_size)
     }
 
     /// The state of the image is durable now: it may stand in for the records up to it.
     fn write_image(&mut self) {
-        let Some((position, image)) = self.snapshotting.waiting.take() else {
+        let Some(Image { body, lets }) = self.snapshotting.waiting.take() else {
             return;
         };
-        self.snapshotting.busy = true;
+        self.snapshotting.writing = Some(lets);
         let (store, done) = (
             self.snapshotting.store.clone(),
             self.snapshotting.done.clone(),
         );
         tokio::task::spawn_blocking(move || {
-            let written = store.write(position, &image);
+            let written = store.write(lets.position, &body);
             if let Err(error) = &written {
                 tracing::warn!(%error, "a snapshot could not be written; the journal is kept instead");
             }
-            let _ = done.send(written.is_ok().then_some(position));
+            let _ = done.send(written.is_ok());
         });
     }
 
-    fn snapshot_written(&mut self, position: Option<Position>) {
-        self.snapshotting.busy = false;
-        let Some(position) = position else { return };
+    fn snapshot_written(&mut self, is_written: bool) {
+        let Some(Lets { position, needed }) = self.snapshotting.writing.take() else {
+            return;
+        };
+        if !is_written {
+            // Tried again before long, and not with each batch.
+            let every = self.snapshot_every();
+            self.snapshotting.bytes_since += every - every / 8;
+            return;
+        }
         let held = self.hold.load(Ordering::Relaxed);
-        let needed = self
-            .engine
-            .machine()
-            .oldest_needed()
-            .min(held)
-            .min(position + 1);
-        self.journal.trim(needed, |trimmed| {
+        let before = needed.min(held).min(position + 1);
+        self.journal.trim(before, |trimmed| {
             if let Err(error) = trimmed {
                 tracing::warn!(%error, "old segments could not be removed");
             }
@@ -445,6 +504,33 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
 }
 
 impl<M: Machine, O> Running<M, O> {
+    /// Takes a snapshot for want of space, if old segments could go with it.
+    ///
+    /// Segments go once two snapshots cover them, so this may come twice in a row.
+    fn reclaim(&mut self) {
+        if *self.health.borrow() != Health::NoSpace || self.writing.is_some() {
+            return;
+        }
+        let snapshotting = &mut self.snapshotting;
+        let is_under_way =
+            snapshotting.wanted || snapshotting.waiting.is_some() || snapshotting.writing.is_some();
+        let is_recent = |at: Instant| at.elapsed() < RECLAIM_PAUSE;
+        if is_under_way || snapshotting.reclaimed_at.is_some_and(is_recent) {
+            return;
+        }
+        let held = self.hold.load(Ordering::Relaxed);
+        if !lets_go(
+            &self.reader.segments(),
+            self.engine.machine().oldest_needed().min(held),
+        ) {
+            return;
+        }
+        snapshotting.wanted = true;
+        snapshotting.reclaimed_at = Some(Instant::now());
+        // So that the snapshot gets a position of its own.
+        self.engine.mark(self.options.clock.now());
+    }
+
     /// The first record behind the segments that lie more than `keep_bytes` back, and their size.
     fn older_than(&self, keep_bytes: u64) -> (Position, u64) {
         let segments = self.reader.segments();
@@ -459,9 +545,34 @@ impl<M: Machine, O> Running<M, O> {
     }
 }
 
+/// Removes what a full disk holds for nobody, before anything is written.
+fn make_room<M: Machine, T>(engine: &Engine<M, T>, log: &mut Log<RealFiles>) {
+    let needed = engine.machine().oldest_needed();
+    if log.above_reserve() || !lets_go(&log.segments(), needed) {
+        return;
+    }
+    let mut image = Vec::new();
+    engine.machine().save(&mut image);
+    let position = log.durable_position();
+    if let Err(error) = log.write_snapshot(position, &image) {
+        tracing::warn!(%error, "the disk is full, and no snapshot could be written");
+    }
+    match log.trim(needed.min(position + 1)) {
+        Ok(segments) => tracing::info!(segments, "old segments were removed from a full disk"),
+        Err(error) => tracing::warn!(%error, "old segments could not be removed"),
+    }
+}
+
+/// Whether a whole segment lies before `needed`.
+fn lets_go(segments: &[SegmentInfo], needed: Position) -> bool {
+    segments.get(1).is_some_and(|next| next.first <= needed)
+}
+
 /// Inputs stepped before the loop looks at completions again.
 const INPUTS_PER_TURN: usize = 1024;
 /// Pause before a batch that found no room is tried again.
 const NO_SPACE_PAUSE: Duration = Duration::from_millis(200);
+/// Pause between two snapshots that are taken for want of space.
+const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the clock.
 const DEADLINE_LOOK: Duration = Duration::from_secs(1);

@@ -7,7 +7,8 @@
 
 use bytes::Bytes;
 use countersign_driver::journal::{self, NewStore, RealFiles};
-use countersign_driver::{Bodies, Handle, Options, Outlet, Service, StopReason, open};
+use countersign_driver::{AskError, Bodies, Handle, Options, Outlet, Service, StopReason, open};
+use countersign_rules::ack::{Ack, AckItem, Outcome, Stage};
 use countersign_rules::delivery::{
     Centre, Effect, Input, Place, Policy, Push, Receipt, Reply, Submission, decode_accepted,
 };
@@ -44,17 +45,26 @@ impl Outlet<Centre> for Pushes {
 type Pushed = mpsc::UnboundedReceiver<(Push, Vec<u8>)>;
 
 fn start(directory: &Path, segment_bytes: u64, options: Options) -> (Service<Centre>, Pushed) {
-    let files = RealFiles::new(directory).unwrap();
     let journal = journal::Options {
         segment_bytes,
         reserve_bytes: 0,
         ..Default::default()
     };
+    start_with(directory, Policy::default(), journal, options)
+}
+
+fn start_with(
+    directory: &Path,
+    policy: Policy,
+    journal: journal::Options,
+    options: Options,
+) -> (Service<Centre>, Pushed) {
+    let files = RealFiles::new(directory).unwrap();
     let new = NewStore {
         store_id: [1; 16],
         epoch: 1,
     };
-    let opened = open(Centre::new(Policy::default()), files, journal, new).unwrap();
+    let opened = open(Centre::new(policy), files, journal, new).unwrap();
     let (pushes, pushed) = mpsc::unbounded_channel();
     (
         Service::start(opened, Pushes(pushes), options).unwrap(),
@@ -128,6 +138,7 @@ async fn connect(handle: &Handle<Centre>, connection: u64) {
         agent_epoch: 0,
         floor: 0,
         cursor: 0,
+        highest: None,
         centre_epoch: 0,
     };
     handle.ask(ready).await.unwrap();
@@ -196,6 +207,191 @@ async fn snapshots_shorten_the_journal_and_lose_no_unfinished_message() {
         names.into_iter().any(|name| name.starts_with("snapshot")),
         "a snapshot was taken"
     );
+    stop(service).await;
+}
+
+#[tokio::test]
+async fn a_store_that_writes_little_in_each_life_gets_a_snapshot_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        snapshot_every_bytes: 20_000,
+        ..Options::default()
+    };
+    let mut lives = 0;
+    while !has_snapshot(directory.path()) {
+        lives += 1;
+        assert!(lives < 20, "no snapshot after {lives} lives of 3,000 bytes");
+        let (service, _) = start(directory.path(), 1 << 20, options.clone());
+        let handle = service.handle();
+        register(&handle).await;
+        submit(&handle, lives, 3_000).await;
+        // One more batch, behind which the snapshot is written.
+        submit(&handle, 100 + lives, 10).await;
+        stop(service).await;
+    }
+    assert!(lives > 1, "it takes several");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_fails_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        snapshot_every_bytes: 20_000,
+        ..Options::default()
+    };
+    let (service, _) = start(directory.path(), 1 << 20, options);
+    let handle = service.handle();
+    register(&handle).await;
+    let in_the_way = directory.path().join("snapshot.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for number in 1..=10 {
+        submit(&handle, number, 3_000).await;
+    }
+    assert!(!has_snapshot(directory.path()));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let mut number = 10;
+    while !has_snapshot(directory.path()) {
+        number += 1;
+        assert!(number < 100, "it is not tried again");
+        submit(&handle, number, 3_000).await;
+        tokio::task::yield_now().await;
+    }
+    stop(service).await;
+}
+
+fn has_snapshot(directory: &Path) -> bool {
+    let names = std::fs::read_dir(directory).unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.any(|name| name.starts_with("snapshot-"))
+}
+
+/// Messages `numbers` have been processed by `lyon`.
+async fn processed(handle: &Handle<Centre>, numbers: std::ops::RangeInclusive<u64>) {
+    let (tenant, agent) = agent();
+    let through = *numbers.end();
+    let acks = numbers.map(|number| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Ack {
+            at: Timestamp(0),
+            tenant: tenant.clone(),
+            agent: agent.clone(),
+            item: AckItem {
+                message: MessageId(id),
+                stage: Stage::Acknowledged,
+                attempt: 1,
+                generation: 1,
+                occurred_at: Timestamp(0),
+                outcome: Outcome::default(),
+                duration_ms: 0,
+                traceparent: String::new(),
+            },
+        }
+    });
+    let acks = acks.collect();
+    let input = Input::Acks {
+        source: 9,
+        through,
+        acks,
+        damaged: vec![],
+    };
+    handle.ask(input).await.unwrap();
+}
+
+/// A disk that is always fuller than its reserve allows.
+fn full_disk() -> journal::Options {
+    journal::Options {
+        segment_bytes: 16 << 10,
+        reserve_bytes: u64::MAX,
+        ..Default::default()
+    }
+}
+
+fn without_retention() -> Policy {
+    Policy {
+        retention: std::time::Duration::ZERO,
+        ..Policy::default()
+    }
+}
+
+async fn few_segments(handle: &Handle<Centre>) {
+    while handle.reader().segments().len() > 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_freed_of_what_has_ended_while_the_store_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (service, _) = start(directory.path(), 16 << 10, Options::default());
+    let handle = service.handle();
+    register(&handle).await;
+    for number in 1..=40 {
+        submit(&handle, number, 2_000).await;
+    }
+    stop(service).await;
+
+    let (service, _) = start_with(
+        directory.path(),
+        without_retention(),
+        full_disk(),
+        Options::default(),
+    );
+    let handle = service.handle();
+    processed(&handle, 1..=20).await;
+    let refused = handle.ask(message(99, 10)).await;
+    assert!(matches!(refused, Err(AskError::NoSpace)), "{refused:?}");
+    let before = handle.reader().segments().len();
+    assert!(before > 4);
+    processed(&handle, 21..=40).await;
+    few_segments(&handle).await;
+    stop(service).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_freed_of_what_has_ended_before_the_store_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal::Options {
+        reserve_bytes: 0,
+        ..full_disk()
+    };
+    let options = Options::default();
+    let (service, _) = start_with(directory.path(), without_retention(), journal, options);
+    let handle = service.handle();
+    register(&handle).await;
+    for number in 1..=40 {
+        submit(&handle, number, 2_000).await;
+    }
+    processed(&handle, 1..=40).await;
+    stop(service).await;
+    let (service, _) = start_with(
+        directory.path(),
+        without_retention(),
+        full_disk(),
+        Options::default(),
+    );
+    few_segments(&service.handle()).await;
+    stop(service).await;
+}
+
+#[tokio::test]
+async fn what_was_brought_before_the_stop_is_stepped_and_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (service, _) = start(directory.path(), 1 << 20, Options::default());
+    let handle = service.handle();
+    register(&handle).await;
+    // On the one thread of this test the loop runs only while it waits, so all of these are in the
+    // queue when the stop comes.
+    let mut answers = Vec::new();
+    for number in 1..=100 {
+        answers.push(handle.bring(message(number, 10)).await.unwrap());
+    }
+    service.stop();
+    for answer in answers {
+        assert!(matches!(answer.await, Ok(Reply::Submitted(Ok(_)))));
+    }
+    let late = handle.ask(message(101, 10)).await;
+    assert!(matches!(late, Err(AskError::Stopped)), "{late:?}");
     stop(service).await;
 }
 

@@ -45,6 +45,18 @@ pub(crate) async fn next_page(acks: &Handle<AckStore>, query: Query) -> Result<P
             epoch: own,
             through: 0,
             records: Vec::new(),
+            damaged: Vec::new(),
+        });
+    }
+    let own_through = acks.reader().durable_position();
+    if query.after > own_through {
+        // The reader has read more than there is: this store is an older copy of the one it read.
+        // It learns that from `through`, which is below what it asked for.
+        return Ok(Page {
+            epoch: own,
+            through: own_through,
+            records: Vec::new(),
+            damaged: Vec::new(),
         });
     }
     if query.confirmed > 0 {

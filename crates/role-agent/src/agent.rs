@@ -70,7 +70,7 @@ impl Agent {
         let (board, owing) = (Arc::new(Board::new()), Arc::new(Notify::new()));
         let (due, due_work) = mpsc::unbounded_channel();
         let outlet = SiteOutlet {
-            due,
+            due: Some(due),
             owing: Arc::clone(&owing),
         };
         let service = Service::start(opened, outlet, options.driver.clone())?;
@@ -82,7 +82,7 @@ impl Agent {
             sink,
             board: Arc::clone(&board),
         };
-        let workers = work::run(due_work, workshop, stopped.clone(), options.stop_grace);
+        let workers = work::run(due_work, workshop, options.stop_grace);
         let poster = Poster {
             handle: site.clone(),
             tokens: Arc::clone(&tokens),
@@ -160,7 +160,11 @@ impl Agent {
         tokio::select! {
             reason = self.service.ended() => Error::JournalFailed(reason.to_string()),
             ended = &mut self.connection => part_ended("the connection", ended),
-            ended = &mut self.workers => part_ended("the workers", ended),
+            ended = &mut self.workers => match ended {
+                // They end when the store does, and a little before it.
+                Ok(()) => Error::JournalFailed(self.service.ended().await.to_string()),
+                Err(_) => part_ended("the workers", ended),
+            },
             ended = &mut self.poster => part_ended("the poster", ended),
         }
     }
@@ -182,6 +186,10 @@ impl Agent {
     }
 
     async fn stop_parts(&mut self) {
+        // First, so that no attempt begins that nobody runs: it would count.
+        if self.handle.site.tell(Input::StopWork).await.is_err() {
+            tracing::debug!("the store has stopped before the agent");
+        }
         self.stop.send_replace(true);
         let (workers, connection) = (&mut self.workers, &mut self.connection);
         let ended = async { tokio::join!(finished(workers), finished(connection)) };

@@ -47,6 +47,7 @@ struct Ready<'a> {
     epoch: String,
     floor: u64,
     cursor: u64,
+    highest: u64,
     centre_epoch: String,
     client: &'a ClientInfo,
 }
@@ -224,11 +225,13 @@ impl Link {
             centre_epoch,
             floor,
             cursor,
+            highest,
         } = standing;
         let ready = Ready {
             epoch: epoch.to_string(),
             floor,
             cursor,
+            highest,
             centre_epoch: centre_epoch.to_string(),
             client: &self.client,
         };

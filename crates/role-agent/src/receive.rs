@@ -15,10 +15,7 @@ use countersign_driver::{AskError, Handle};
 use countersign_rules::site::{Arrival, Input, Reply, Site};
 use futures_util::FutureExt;
 use signalr_client::{Incoming, Invocation};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::unconstrained;
@@ -50,17 +47,19 @@ impl Intake {
             };
             self.board.pushed();
             let mut group = Vec::new();
-            self.gather(&first, &mut group);
+            let mut bytes = self.gather(&first, &mut group);
             while group.len() < GROUP_MAX
+                && bytes < GROUP_BYTES_MAX
                 && let Some(Some(next)) = unconstrained(incoming.next()).now_or_never()
             {
-                self.gather(&next, &mut group);
+                bytes += self.gather(&next, &mut group);
             }
             self.take_in(group).await?;
         }
     }
 
-    fn gather(&self, invocation: &Invocation, group: &mut Vec<Arrival>) {
+    /// Puts a push into the group; tells its size in bytes.
+    fn gather(&self, invocation: &Invocation, group: &mut Vec<Arrival>) -> usize {
         let argument = only_argument(invocation.arguments().as_bytes());
         match envelope::read(Bytes::copy_from_slice(argument)) {
             Ok(Pushed { arrival, ack_url }) => {
@@ -74,16 +73,24 @@ impl Intake {
                 tracing::error!(target, bytes, %error, "a push was not taken in");
             }
         }
+        argument.len()
     }
 
-    /// Puts a group into the inbox; waits for the flush, and for space if there is none.
-    async fn take_in(&mut self, mut group: Vec<Arrival>) -> Result<(), AskError> {
+    /// Puts a group into the inbox; waits for the flush, and for space if there is none. A group is
+    /// taken in whole or not at all, so that nothing overtakes what found no space.
+    async fn take_in(&mut self, group: Vec<Arrival>) -> Result<(), AskError> {
+        if group.is_empty() {
+            return Ok(());
+        }
         self.waiting_max += group.len() as u64;
         loop {
-            group = ask_all(&self.handle, group).await?;
-            if group.is_empty() {
-                self.board.disk_full(false);
-                return Ok(());
+            match self.handle.ask(Input::Arrived(group.clone())).await {
+                Ok(_) => {
+                    self.board.disk_full(false);
+                    return Ok(());
+                }
+                Err(AskError::NoSpace) => {}
+                Err(stopped) => return Err(stopped),
             }
             self.board.disk_full(true);
             tracing::warn!(
@@ -114,39 +121,6 @@ impl Intake {
     }
 }
 
-/// Brings all arrivals in order, waits for their flush, and gives back those that found no space.
-async fn ask_all(handle: &Handle<Site>, group: Vec<Arrival>) -> Result<Vec<Arrival>, AskError> {
-    let ask = |arrival: &Arrival| Box::pin(handle.ask(Input::Arrived(arrival.clone())));
-    let mut asked = Vec::with_capacity(group.len());
-    for arrival in group {
-        let mut reply = ask(&arrival);
-        // The first look puts it into the queue, before the next one; waiting comes later. The
-        // task's budget must not come between, or the order would be lost.
-        let early = poll_fn(|context| {
-            let looked = Pin::new(&mut unconstrained(reply.as_mut())).poll(context);
-            Poll::Ready(match looked {
-                Poll::Ready(reply) => Some(reply),
-                Poll::Pending => None,
-            })
-        });
-        let early = early.await;
-        asked.push((arrival, reply, early));
-    }
-    let mut without_space = Vec::new();
-    for (arrival, reply, early) in asked {
-        let reply = match early {
-            Some(reply) => reply,
-            None => reply.await,
-        };
-        match reply {
-            Ok(_) => {}
-            Err(AskError::NoSpace) => without_space.push(arrival),
-            Err(stopped) => return Err(stopped),
-        }
-    }
-    Ok(without_space)
-}
-
 /// What stands between the brackets of the arguments.
 fn only_argument(arguments: &[u8]) -> &[u8] {
     let inside = arguments.trim_ascii().strip_prefix(b"[");
@@ -158,6 +132,8 @@ fn only_argument(arguments: &[u8]) -> &[u8] {
 
 /// Messages in one group: about what one flush carries at full load.
 const GROUP_MAX: usize = 512;
+/// Bytes after which a group takes no more: what the driver puts in one batch.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 const INBOX_FULL_PAUSE: Duration = Duration::from_millis(50);
 

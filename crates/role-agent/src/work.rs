@@ -17,13 +17,14 @@ use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 /// Where the effects of the site go.
 pub(crate) struct SiteOutlet {
-    /// Bounded by the rules: no more attempts are under way than there are workers.
-    pub(crate) due: mpsc::UnboundedSender<Due>,
+    /// Bounded by the rules: no more attempts are under way than there are workers. Gone once no
+    /// more are begun, so that the workers know that they have them all.
+    pub(crate) due: Option<mpsc::UnboundedSender<Due>>,
     pub(crate) owing: Arc<Notify>,
 }
 
@@ -42,9 +43,15 @@ impl Outlet<Site> for SiteOutlet {
                 // A fresh message is still in memory. For one that cannot be read, the attempt finds
                 // out why, away from the loop.
                 let inboxed = bodies.read(work.inboxed).ok();
-                // When the workers are gone the agent is stopping, and the attempt is found cut
-                // short at the next start.
-                let _ = self.due.send(Due { work, inboxed });
+                // Workers that are gone have failed, and the agent with them: the attempt is found
+                // cut short at the next start.
+                if let Some(due) = &self.due {
+                    let _ = due.send(Due { work, inboxed });
+                }
+                None
+            }
+            Effect::NoMoreWork => {
+                self.due = None;
                 None
             }
             Effect::Owing => {
@@ -77,24 +84,25 @@ impl Outlet<Site> for SiteOutlet {
     }
 }
 
-/// Runs attempts until it is told to stop, then gives those under way the time `grace` to end.
+/// Runs every attempt that is due until no more are begun, then gives those under way the time
+/// `grace` to end.
 pub(crate) async fn run(
     mut due: mpsc::UnboundedReceiver<Due>,
     workshop: Workshop,
-    mut stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
     let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(due) = due.recv() => {
-                let workshop = workshop.clone();
-                under_way.spawn(async move { workshop.attempt(due).await });
-            }
+            due = due.recv() => match due {
+                Some(due) => {
+                    let workshop = workshop.clone();
+                    under_way.spawn(async move { workshop.attempt(due).await });
+                }
+                None => break,
+            },
             Some(_) = under_way.join_next() => {}
-            else => break,
         }
     }
     let all_ended = async { while under_way.join_next().await.is_some() {} };

@@ -27,6 +27,9 @@ struct ReadyRequest {
     /// Highest number below which it has all.
     #[serde(deserialize_with = "number_or_text")]
     cursor: u64,
+    /// Highest number it has, when it says so.
+    #[serde(deserialize_with = "number_or_text_if_any")]
+    highest: Option<u64>,
     /// The centre's epoch that the numbers belong to.
     #[serde(deserialize_with = "number_or_text")]
     centre_epoch: u64,
@@ -83,6 +86,7 @@ impl DeliveryHub {
             agent_epoch: says.epoch,
             floor: says.floor,
             cursor: says.cursor,
+            highest: says.highest,
             centre_epoch: says.centre_epoch,
         };
         match self.centre.ask(input).await? {
@@ -161,6 +165,10 @@ fn unexpected(reply: &Reply) -> HubError {
 }
 
 fn number_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(number_or_text_if_any(from)?.unwrap_or(0))
+}
+
+fn number_or_text_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
@@ -169,8 +177,8 @@ fn number_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         Nothing,
     }
     match Either::deserialize(from)? {
-        Either::Number(number) => Ok(number),
-        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        Either::Nothing => Ok(0),
+        Either::Number(number) => Ok(Some(number)),
+        Either::Text(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+        Either::Nothing => Ok(None),
     }
 }

@@ -134,6 +134,11 @@ pub enum AckRecord {
     },
     /// An agent acknowledged.
     Given(Ack),
+    /// Nothing: an image was wanted at a position of its own.
+    Marked {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// Reads a record of the ack store.
@@ -302,6 +307,10 @@ impl Machine for AckStore {
     }
 
     fn release(&mut self, _before: Position, _bytes_max: u64, _out: &mut Out<Self>) {}
+
+    fn mark(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        out.record(&AckRecord::Marked { at: now });
+    }
 }
 
 #[cfg(test)]
@@ -378,6 +387,12 @@ mod tests {
             (
                 given,
                 "010180897a0764656661756c74046c796f6e010101010101010101010101010101010201010a08687474702d343232106e6f207375636820637573746f6d6572000300",
+            ),
+            (
+                AckRecord::Marked {
+                    at: Timestamp(1_000_000),
+                },
+                "010280897a",
             ),
         ];
         for (record, expected) in recorded {

@@ -58,16 +58,29 @@ pub trait Machine: Sized + Send + 'static {
     /// Asks to have what still stands before `before` copied forward, if that lets everything
     /// before it go and costs at most `bytes_max`; does nothing otherwise.
     fn release(&mut self, before: Position, bytes_max: u64, out: &mut Out<Self>);
+
+    /// Writes a record that changes nothing, so that an image can be taken at a new position.
+    fn mark(&mut self, now: Timestamp, out: &mut Out<Self>);
 }
 
 /// The [`Step`] of a machine.
 pub type Out<M> = Step<<M as Machine>::Effect, <M as Machine>::Reply>;
 
 /// What a process knows when it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// Life of the store; another number after a restore or a lost tail (I29).
     pub epoch: u64,
+    /// Records since the last image that are damaged and were not restored (I20).
+    pub damaged: Vec<Position>,
+}
+
+impl Start {
+    /// A start on a store without damage.
+    pub fn undamaged(epoch: u64) -> Self {
+        let damaged = Vec::new();
+        Self { epoch, damaged }
+    }
 }
 
 /// What inputs led to: records in order, and what may happen once they are durable.

@@ -94,6 +94,7 @@ impl Role for Site {
                     epoch: standing.epoch,
                     floor: standing.floor,
                     cursor: standing.cursor,
+                    highest: standing.highest,
                     centre_epoch: standing.centre_epoch,
                 };
                 if world.agents[agent].current == Some(connection) {
@@ -211,6 +212,7 @@ impl World {
                 client: ClientSide::Connecting,
                 hub: HubSide::Waiting,
                 token_expires_at,
+                current: false,
                 refused: false,
                 up_cut: false,
                 down_cut: false,
@@ -322,7 +324,7 @@ impl World {
                     attempts_max,
                     envelope: body,
                 };
-                let given = self.give::<Site>(host, Input::Arrived(arrival), Ticket::Nobody);
+                let given = self.give::<Site>(host, Input::Arrived(vec![arrival]), Ticket::Nobody);
                 if given == Given::NoSpace {
                     // What follows must not overtake it.
                     if let Some(connection) = self.connections.get_mut(&number) {

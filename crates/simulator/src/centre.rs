@@ -27,6 +27,7 @@ pub(crate) enum UpMessage {
         epoch: u64,
         floor: u64,
         cursor: u64,
+        highest: u64,
         centre_epoch: u64,
     },
     Close,
@@ -59,6 +60,8 @@ pub(crate) struct Connection {
     pub(crate) client: ClientSide,
     pub(crate) hub: HubSide,
     pub(crate) token_expires_at: Timestamp,
+    /// It was made the agent's current one.
+    pub(crate) current: bool,
     /// The client turned a push away: none of this connection counts any more.
     pub(crate) refused: bool,
     pub(crate) up_cut: bool,
@@ -115,12 +118,13 @@ impl Role for Centre {
             (Ticket::Ready { connection }, Reply::Ready(welcome)) => match welcome {
                 None => world.hub_closes(connection),
                 Some(welcome) => {
-                    let Some(open) = world.connections.get(&connection) else {
+                    let Some(open) = world.connections.get_mut(&connection) else {
                         return;
                     };
                     let HubSide::Open(term) = open.hub else {
                         return;
                     };
+                    open.current = true;
                     let gap = match welcome.gap {
                         Some(Gap::Ended { count }) => Some(count),
                         _ => None,
@@ -179,7 +183,8 @@ impl Role for Centre {
     fn let_out(world: &mut World, _host: Host) {
         for agent in 0..world.agents.len() {
             let open = world.connections.iter().filter(|(_, connection)| {
-                connection.agent == agent && matches!(connection.hub, HubSide::Open(_))
+                let is_open = matches!(connection.hub, HubSide::Open(_));
+                connection.agent == agent && connection.current && is_open
             });
             let live: Vec<u64> = open.map(|(number, _)| *number).collect();
             if live.len() > 1 {
@@ -305,6 +310,7 @@ impl World {
                     epoch,
                     floor,
                     cursor,
+                    highest,
                     centre_epoch,
                 },
                 HubSide::Open(_),
@@ -314,6 +320,7 @@ impl World {
                     agent_epoch: epoch,
                     floor,
                     cursor,
+                    highest: Some(highest),
                     centre_epoch,
                 };
                 let ticket = Ticket::Ready { connection: number };
@@ -478,6 +485,8 @@ impl World {
         let Some(records) = read_all(&running.reader, after + 1, through + 1) else {
             return;
         };
+        let damaged = records.iter().filter(|(_, payload)| payload.is_none());
+        let damaged: Vec<_> = damaged.map(|(position, _)| *position).collect();
         let decoded = records
             .iter()
             .map(|(_, payload)| payload.as_ref().map(|p| decode_ack(p)));
@@ -494,6 +503,7 @@ impl World {
                     source,
                     through,
                     acks,
+                    damaged,
                     life,
                 },
             );
@@ -563,6 +573,10 @@ impl World {
             Record::Settled { id, end, at, .. } => Fact::Settled { id, end, at },
             Record::Kept { id, why, stage, .. } => Fact::Kept { id, why, stage },
             Record::AcksRead { through, .. } => Fact::AcksRead { through },
+            Record::SiteSetBack { recipient, .. } => Fact::SiteSetBack {
+                agent: number(recipient),
+            },
+            Record::AcksDamaged { .. } | Record::Damaged { .. } => Fact::ReceiptsDoubted,
             _ => Fact::Other,
         }
     }

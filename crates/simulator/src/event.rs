@@ -82,6 +82,10 @@ pub enum Fact {
     AcksRead {
         through: Position,
     },
+    SiteSetBack {
+        agent: usize,
+    },
+    ReceiptsDoubted,
     Other,
 }
 

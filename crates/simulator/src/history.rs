@@ -58,6 +58,8 @@ pub struct Agent {
     pub term: Term,
     /// The connection of that term.
     pub connection: u64,
+    /// Connections that are not ready, by term.
+    pub joining: BTreeMap<Term, u64>,
     /// Said ready in this term.
     pub ready: bool,
     /// Last epoch it told.
@@ -97,6 +99,8 @@ pub struct History {
     pub agents: Vec<Agent>,
     /// Number of the event of the centre's last start.
     pub centre_started: usize,
+    /// Number of the last event after which receipts were asked for again.
+    pub receipts_doubted: usize,
     /// Records of the ack store.
     pub acks: BTreeMap<Position, (usize, Ack)>,
     /// The same, by their words.
@@ -276,6 +280,7 @@ impl History {
                     agent.ended = number;
                     agent.ready = false;
                     agent.offered.clear();
+                    agent.joining.clear();
                 }
             }
             Fact::Accepted {
@@ -320,10 +325,7 @@ impl History {
                 term,
                 connection,
             } => {
-                let agent = &mut self.agents[agent];
-                (agent.term, agent.connection, agent.ready) = (term, connection, false);
-                agent.ended = number;
-                agent.offered.clear();
+                self.agents[agent].joining.insert(term, connection);
             }
             Fact::Ready {
                 agent,
@@ -331,14 +333,18 @@ impl History {
                 epoch,
                 cursor,
             } => {
+                self.make_current(agent, term, number);
                 self.ready(agent, epoch, cursor, number);
                 let missed = self.agents[agent].gaps.len() as u64;
                 self.missed.insert((agent, term), missed);
             }
-            Fact::Disconnected { agent, .. } => {
+            Fact::Disconnected { agent, term } => {
                 let agent = &mut self.agents[agent];
-                agent.ended = number;
-                agent.ready = false;
+                agent.joining.remove(&term);
+                if agent.term == term {
+                    agent.ended = number;
+                    agent.ready = false;
+                }
             }
             Fact::Overdue { id } => {
                 if let Some(message) = self.messages.get_mut(&id) {
@@ -362,24 +368,49 @@ impl History {
                 self.stale_receipts.insert(id);
             }
             Fact::AcksRead { through } => self.acks_read = through,
+            Fact::SiteSetBack { agent } => {
+                self.agents[agent].store_lost = number;
+                self.none_received(agent);
+            }
+            Fact::ReceiptsDoubted => {
+                self.receipts_doubted = number;
+                (0..self.agents.len()).for_each(|agent| self.none_received(agent));
+            }
             Fact::Kept { .. } | Fact::Other => {}
         }
     }
 
-    fn ready(&mut self, agent: usize, epoch: u64, cursor: Seq, number: usize) {
+    /// The newest connection that is ready is the current one.
+    fn make_current(&mut self, agent: usize, term: Term, number: usize) {
         let agent = &mut self.agents[agent];
-        agent.ready = true;
-        agent.gaps = agent.gaps.split_off(&(cursor + 1));
-        if agent.epoch != 0 && agent.epoch != epoch {
-            agent.store_lost = number;
-            for (seq, id) in std::mem::take(&mut agent.received) {
-                agent.waiting.insert(seq, id);
-                if let Some(message) = self.messages.get_mut(&id) {
-                    message.received = false;
-                }
+        let Some(connection) = agent.joining.remove(&term) else {
+            return;
+        };
+        (agent.term, agent.connection) = (term, connection);
+        agent.ended = number;
+        agent.offered.clear();
+    }
+
+    fn ready(&mut self, agent: usize, epoch: u64, cursor: Seq, number: usize) {
+        let known = &mut self.agents[agent];
+        known.ready = true;
+        known.gaps = known.gaps.split_off(&(cursor + 1));
+        let before = std::mem::replace(&mut known.epoch, epoch);
+        if before != 0 && before != epoch {
+            known.store_lost = number;
+            self.none_received(agent);
+        }
+    }
+
+    /// What the agent was known to have is to be pushed again.
+    fn none_received(&mut self, agent: usize) {
+        let agent = &mut self.agents[agent];
+        for (seq, id) in std::mem::take(&mut agent.received) {
+            agent.waiting.insert(seq, id);
+            if let Some(message) = self.messages.get_mut(&id) {
+                message.received = false;
             }
         }
-        agent.epoch = epoch;
     }
 
     fn settle(&mut self, id: MessageId, end: End) {

@@ -1,7 +1,7 @@
 //! The loop of a host, taken apart: step, append, flush, let out; start and crash.
 
 use crate::event::{Event, Host};
-use crate::node::{CrashPoint, Node, Running, Stage, Ticket, Writing};
+use crate::node::{CrashPoint, Image, Node, Running, Stage, Ticket, Writing};
 use crate::world::{Happening, MS, World};
 use countersign_driver::{OpenError, Opened, Sealed};
 use countersign_journal::{
@@ -95,7 +95,12 @@ impl World {
         if running.bytes_since_image >= every && running.image.is_none() {
             let mut image = Vec::new();
             running.engine.machine().save(&mut image);
-            running.image = Some((batch.last(), image));
+            let needed = running.engine.machine().oldest_needed();
+            running.image = Some(Image {
+                position: batch.last(),
+                needed,
+                body: image,
+            });
             running.bytes_since_image = 0;
         }
     }
@@ -265,7 +270,12 @@ impl World {
             .running
             .as_mut()
             .and_then(|running| running.image.take());
-        let Some((position, image)) = image else {
+        let Some(Image {
+            position,
+            needed,
+            body,
+        }) = image
+        else {
             return;
         };
         if node.is_armed(CrashPoint::AmidSnapshot) {
@@ -275,19 +285,14 @@ impl World {
         let Some(running) = &mut node.running else {
             return;
         };
-        let written = running.log.write_snapshot(position, &image);
+        let written = running.log.write_snapshot(position, &body);
         let not_durable = matches!(written, Err(SnapshotError::NotDurable { .. }));
         assert!(
             !not_durable || node.eager,
             "an image is written once its state is durable"
         );
         if written.is_ok() {
-            let needed = running
-                .engine
-                .machine()
-                .oldest_needed()
-                .min(hold)
-                .min(position + 1);
+            let needed = needed.min(hold).min(position + 1);
             // A trim that fails leaves more than is needed.
             let trimmed = running.log.trim(needed).unwrap_or(0) as u64;
             let (before, bytes) = older_than(&running.reader, carry_beyond);
@@ -386,8 +391,10 @@ impl World {
             log,
             recovered,
             damaged,
+            replayed_bytes,
         } = opened;
         let mut running = Running::new(engine, log);
+        running.bytes_since_image = replayed_bytes;
         node.life += 1;
         let Some(lost) = self.compare::<M>(host, &running.reader, recovered.next) else {
             return self.crash::<M>(host, CrashPoint::AmidOpen);
@@ -395,7 +402,7 @@ impl World {
         let epoch = recovered.epoch;
         let mut told: Vec<_> = recovered.damaged.iter().map(ToString::to_string).collect();
         told.extend(damaged.iter().map(|position| format!("record {position}")));
-        running.engine.start(Start { epoch }, clock);
+        running.engine.start(Start { epoch, damaged }, clock);
         self.tell(Event::Start {
             host,
             epoch,

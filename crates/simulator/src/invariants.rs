@@ -331,6 +331,18 @@ fn i6_lanes_keep_their_order(history: &History, event: &Event) -> Verdicts {
 fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
     match event {
         Event::Recorded {
+            fact: Fact::SiteSetBack { agent },
+            ..
+        } => {
+            let received = history.agents[*agent].received.values();
+            let has = |id: &&MessageId| history.committed.contains(&(*agent, **id, 1));
+            if received.clone().all(|id| has(&id)) {
+                let says = format!("agent {agent} has all that it said to have");
+                return broken(Invariant::I7, received.copied(), says);
+            }
+            Ok(())
+        }
+        Event::Recorded {
             fact: Fact::Offered {
                 id, attempt, cause, ..
             },
@@ -347,6 +359,7 @@ fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
                 Cause::Restarted => history.centre_started > since,
                 Cause::Overdue => message.overdue > since,
                 Cause::AgentStoreLost => agent.store_lost > since,
+                Cause::ReceiptDoubted => history.receipts_doubted > since,
                 _ => false,
             };
             if !happened || *attempt != message.offers + 1 {

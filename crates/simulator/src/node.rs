@@ -102,13 +102,21 @@ pub(crate) struct Node<M: Machine> {
     pub(crate) hold: Position,
 }
 
+/// The state after a batch that is being written.
+pub(crate) struct Image {
+    pub(crate) position: Position,
+    /// Oldest record that this state needs.
+    pub(crate) needed: Position,
+    pub(crate) body: Vec<u8>,
+}
+
 /// A host that is up.
 pub(crate) struct Running<M: Machine> {
     pub(crate) engine: Engine<M, Ticket>,
     pub(crate) log: Log<SimFiles>,
     pub(crate) reader: Reader<SimFiles>,
     pub(crate) writing: Option<Writing<M>>,
-    pub(crate) image: Option<(Position, Vec<u8>)>,
+    pub(crate) image: Option<Image>,
     pub(crate) bytes_since_image: u64,
     /// The disk's reserve is gone: nothing new is kept.
     pub(crate) short: bool,

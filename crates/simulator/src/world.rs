@@ -117,6 +117,7 @@ pub(crate) enum Happening {
         source: u64,
         through: Position,
         acks: Vec<Ack>,
+        damaged: Vec<Position>,
         life: u64,
     },
     FaultStrikes,
@@ -348,6 +349,7 @@ impl World {
                 source,
                 through,
                 acks,
+                damaged,
                 life,
             } => {
                 if life == self.centre.life {
@@ -356,6 +358,7 @@ impl World {
                         source,
                         through,
                         acks,
+                        damaged,
                     };
                     self.give::<Centre>(Host::Centre, input, Ticket::Nobody);
                 }

@@ -36,6 +36,12 @@ pub(crate) async fn follow_local(centre: Handle<Centre>, acks: Handle<AckStore>)
     };
     loop {
         durable.borrow_and_update();
+        if after > acks.reader().durable_position() {
+            if let Err(stopped) = read_again(&centre, source).await {
+                return stopped;
+            }
+            after = 0;
+        }
         match page::from_reader(acks.reader(), after, PAGE_BYTES) {
             Ok(page) if page.through > after => {
                 after = page.through;
@@ -88,6 +94,12 @@ pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> Cen
                     Ok(after) => at = Some((page.epoch, after)),
                     Err(stopped) => return stopped,
                 }
+            }
+            Ok(page) if page.through < after => {
+                if let Err(stopped) = read_again(&centre, epoch).await {
+                    return stopped;
+                }
+                at = Some((epoch, 0));
             }
             Ok(page) => {
                 failing = false;
@@ -159,6 +171,16 @@ async fn read_so_far(centre: &Handle<Centre>, source: u64) -> Result<Position, C
     }
 }
 
+/// The store holds fewer records than were read from it: begins anew, so that none is passed over.
+async fn read_again(centre: &Handle<Centre>, source: u64) -> Result<(), CentreStopped> {
+    tracing::error!(
+        source,
+        "the ack store is an older copy of the one that was read: it is read from its beginning"
+    );
+    centre.ask(Input::ReadAcksAgain { source }).await?;
+    Ok(())
+}
+
 /// Acts on a page, and waits until that is durable.
 async fn bring(centre: &Handle<Centre>, page: Page) -> Result<(), CentreStopped> {
     let acks = page
@@ -171,6 +193,7 @@ async fn bring(centre: &Handle<Centre>, page: Page) -> Result<(), CentreStopped>
             source: page.epoch,
             through: page.through,
             acks,
+            damaged: page.damaged,
         })
         .await?;
     Ok(())

@@ -161,3 +161,42 @@ async fn stops_at_any_point_lose_nothing_and_insert_nothing_under_a_second_key()
     assert_eq!(keys.len() as u64, count);
     agent.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_orderly_stop_costs_no_message_an_attempt() {
+    let site = Site::new().await;
+    let (release, released) = tokio::sync::watch::channel(false);
+    site.office.answers(move |_| Answer::Once(released.clone()));
+    let one_worker = |options: &mut countersign_role_agent::Options| {
+        options.policy.workers = 1;
+        options.stop_grace = std::time::Duration::from_secs(60);
+    };
+    let agent = site.start_with(one_worker).await;
+    site.hub.ready(1).await;
+    for number in 1..=3 {
+        site.hub
+            .push(&envelope(number, &format!("lane-{number}"), 1));
+    }
+    site.acks.of(&id(3), "stored").await;
+    site.office.called(1).await;
+    // The first attempt ends while the agent stops: its result must start no other.
+    let stopping = tokio::spawn(agent.stop());
+    site.hub.left().await;
+    release.send(true).unwrap();
+    stopping.await.unwrap().unwrap();
+    assert_eq!(site.office.calls().len(), 1);
+
+    let agent = site.start().await;
+    site.acks.of(&id(3), "acknowledged").await;
+    let calls = site.office.calls();
+    let seen: Vec<_> = calls
+        .iter()
+        .map(|call| (call.seq(), call.header("x-attempt")))
+        .collect();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    for call in &calls[1..] {
+        assert_eq!(call.header("x-attempt"), "1");
+        assert!(!call.has("x-possibly-repeated"));
+    }
+    agent.stop().await.unwrap();
+}

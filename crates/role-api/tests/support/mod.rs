@@ -214,6 +214,7 @@ impl World {
             agent_epoch: 0,
             floor: 0,
             cursor: 0,
+            highest: None,
             centre_epoch: 0,
         };
         self.centre.ask(ready).await.unwrap();
@@ -243,6 +244,7 @@ impl World {
         };
         let through = self.acks_read.fetch_add(1, Ordering::SeqCst) + 1;
         let acks = Input::Acks {
+            damaged: vec![],
             source: ACK_SOURCE,
             through,
             acks: vec![ack],

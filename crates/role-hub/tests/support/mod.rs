@@ -187,6 +187,7 @@ impl World {
             .ask(Input::Acks {
                 source: 7,
                 through,
+                damaged: vec![],
                 acks,
             })
             .await

@@ -18,6 +18,7 @@ impl Centre {
         source: u64,
         through: Position,
         acks: Vec<Ack>,
+        damaged: Vec<Position>,
         now: Timestamp,
         out: &mut Out<Self>,
     ) {
@@ -25,11 +26,21 @@ impl Centre {
         if through <= read {
             return;
         }
+        let doubted = !damaged.is_empty();
         let mut freed = BTreeSet::new();
         if !(self.policy.planted.is(Planted::CursorBeforeAcks) && through.is_multiple_of(5)) {
             for ack in acks {
                 freed.extend(self.acknowledge(ack, now, out));
             }
+        }
+        if doubted {
+            let record = Record::AcksDamaged {
+                at: now,
+                source,
+                damaged,
+            };
+            self.write(&record, out);
+            freed.extend(self.state.recipients_waiting());
         }
         self.write(
             &Record::AcksRead {
@@ -41,6 +52,20 @@ impl Centre {
         );
         for recipient in freed {
             self.push_what_fits(recipient, now, out);
+        }
+    }
+
+    /// Reads an ack store from its beginning again: it holds fewer records than were read from it,
+    /// so it is an older copy of itself, and what it takes down now stands where others stood.
+    /// What was read before is known and changes nothing.
+    pub(super) fn read_acks_again(&mut self, source: u64, now: Timestamp, out: &mut Out<Self>) {
+        if self.state.acks_read(source) > 0 {
+            let record = Record::AcksRead {
+                at: now,
+                source,
+                through: 0,
+            };
+            self.write(&record, out);
         }
     }
 

@@ -105,10 +105,19 @@ impl Centre {
 
     /// Forgets finished messages whose retention is over.
     pub(super) fn age_out(&mut self, now: Timestamp, out: &mut Out<Self>) {
-        let until = now.before(self.policy.retention);
-        let count = self.state.finished_until(until, PER_DEADLINE_MAX);
+        let retention = self.policy.retention;
+        let count = self.state.aged(now, retention, PER_DEADLINE_MAX);
         if count > 0 {
             self.write(&Record::AgedOut { at: now, count }, out);
+        } else if self.state.is_clock_due(now, retention) {
+            self.write(&Record::TimePassed { at: now }, out);
+        }
+    }
+
+    /// Pushes to those whose tokens seemed to be over and are not, because the clock was set back.
+    pub(super) fn look_at_tokens(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        for recipient in core::mem::take(&mut self.token_over) {
+            self.push_what_fits(recipient, now, out);
         }
     }
 

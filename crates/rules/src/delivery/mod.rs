@@ -15,6 +15,7 @@ mod acks;
 mod ends;
 mod presence;
 mod record;
+mod retention;
 mod state;
 mod submit;
 mod window;
@@ -35,6 +36,7 @@ use crate::planted::Planted;
 use crate::record::RecordError;
 use crate::time::{Duration, Timestamp};
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -162,6 +164,9 @@ pub enum Input {
         floor: Seq,
         /// Highest number below which the agent has all.
         cursor: Seq,
+        /// Highest number the agent has, when it says so. One lower than it told of before shows
+        /// that its store was replaced by an older copy of itself.
+        highest: Option<Seq>,
         /// The centre's epoch that `floor` and `cursor` belong to; zero when the agent knows none.
         centre_epoch: u64,
     },
@@ -188,6 +193,13 @@ pub enum Input {
         through: Position,
         /// The acknowledgements read.
         acks: Vec<Ack>,
+        /// Positions up to `through` whose records are damaged: what they said is lost.
+        damaged: Vec<Position>,
+    },
+    /// An ack store holds fewer records than were read from it: it is an older copy of itself.
+    ReadAcksAgain {
+        /// Life of that ack store.
+        source: u64,
     },
     /// Somebody asks about a message. Answered by [`Reply::Message`].
     Look {
@@ -411,6 +423,8 @@ pub struct View {
 pub struct Centre {
     policy: Policy,
     state: State,
+    /// Recipients with something to push whose tokens seemed to be over.
+    token_over: BTreeSet<RecipientNo>,
 }
 
 impl Centre {
@@ -419,6 +433,7 @@ impl Centre {
         Self {
             policy,
             state: State::default(),
+            token_over: BTreeSet::new(),
         }
     }
 
@@ -469,12 +484,14 @@ impl Machine for Centre {
                 agent_epoch,
                 floor,
                 cursor,
+                highest,
                 centre_epoch,
             } => Reply::Ready(self.ready(
                 connection,
                 agent_epoch,
                 floor,
                 cursor,
+                highest,
                 centre_epoch,
                 now,
                 out,
@@ -495,8 +512,13 @@ impl Machine for Centre {
                 source,
                 through,
                 acks,
+                damaged,
             } => {
-                self.acks(source, through, acks, now, out);
+                self.acks(source, through, acks, damaged, now, out);
+                Reply::Done
+            }
+            Input::ReadAcksAgain { source } => {
+                self.read_acks_again(source, now, out);
                 Reply::Done
             }
             Input::Look { tenant, id } => Reply::Message(self.state.view(&tenant, id)),
@@ -518,6 +540,7 @@ impl Machine for Centre {
         self.expire_due(now, out);
         self.push_overdue(now, out);
         self.age_out(now, out);
+        self.look_at_tokens(now, out);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
@@ -530,13 +553,15 @@ impl Machine for Centre {
     }
 
     fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {
-        self.write(
-            &Record::Started {
-                at: now,
-                epoch: start.epoch,
-            },
-            out,
-        );
+        let record = Record::Started {
+            at: now,
+            epoch: start.epoch,
+        };
+        self.write(&record, out);
+        let damaged = self.state.unknown_damage(&start.damaged);
+        if !damaged.is_empty() {
+            self.write(&Record::Damaged { at: now, damaged }, out);
+        }
     }
 
     fn save(&self, image: &mut Vec<u8>) {
@@ -555,5 +580,9 @@ impl Machine for Centre {
 
     fn release(&mut self, before: Position, bytes_max: u64, out: &mut Out<Self>) {
         self.copy_forward(before, bytes_max, out);
+    }
+
+    fn mark(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        self.write(&Record::TimePassed { at: now }, out);
     }
 }

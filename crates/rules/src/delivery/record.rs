@@ -5,6 +5,7 @@ use crate::machine::Position;
 use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
 use crate::record::RecordError;
 use crate::time::Timestamp;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Reads a record of the centre.
@@ -205,6 +206,73 @@ pub enum Record<'a> {
         /// How many of the longest finished ones.
         count: u32,
     },
+    /// The recipient knows numbers that this store has lost: the next ones are higher.
+    NumbersRaised {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The highest number given, from now on.
+        seq_last: Seq,
+    },
+    /// The recipient's store has not what it said to have: it is an older copy of itself. Whatever
+    /// it was known to have is pushed again.
+    SiteSetBack {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+    },
+    /// Acknowledgements were lost at an ack store: whatever sites are known to have is pushed again,
+    /// so that they say again what became of it.
+    AcksDamaged {
+        /// When.
+        at: Timestamp,
+        /// Life of the ack store.
+        source: u64,
+        /// Positions of the damaged records.
+        damaged: Vec<Position>,
+    },
+    /// Records of this store are damaged: what sites said may be lost with them, so they are asked
+    /// again as after [`Record::AcksDamaged`] (I20).
+    Damaged {
+        /// When.
+        at: Timestamp,
+        /// Their positions.
+        damaged: Vec<Position>,
+    },
+    /// Nothing happened for a while: finished messages age by this.
+    TimePassed {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl Record<'_> {
+    /// When it was written.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Record::Accepted(accepted) => accepted.at,
+            Record::Started { at, .. }
+            | Record::Recipient { at, .. }
+            | Record::Offered { at, .. }
+            | Record::Connected { at, .. }
+            | Record::Ready { at, .. }
+            | Record::Disconnected { at, .. }
+            | Record::Overdue { at, .. }
+            | Record::Stored { at, .. }
+            | Record::Settled { at, .. }
+            | Record::Kept { at, .. }
+            | Record::AcksRead { at, .. }
+            | Record::Carried { at, .. }
+            | Record::AgedOut { at, .. }
+            | Record::NumbersRaised { at, .. }
+            | Record::SiteSetBack { at, .. }
+            | Record::AcksDamaged { at, .. }
+            | Record::Damaged { at, .. }
+            | Record::TimePassed { at } => *at,
+        }
+    }
 }
 
 /// An accepted message: all that any later step needs of it.
@@ -283,6 +351,8 @@ pub enum Cause {
     Overdue,
     /// The agent lost its store.
     AgentStoreLost,
+    /// What its site said about it may be lost: the site is asked again.
+    ReceiptDoubted,
 }
 
 impl Cause {
@@ -294,6 +364,7 @@ impl Cause {
             Cause::Restarted => "restarted",
             Cause::Overdue => "overdue",
             Cause::AgentStoreLost => "agent_store_lost",
+            Cause::ReceiptDoubted => "receipt_doubted",
         }
     }
 }

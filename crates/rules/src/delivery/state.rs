@@ -1,6 +1,7 @@
 //! The centre's state, and what each record does to it.
 
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term};
+use super::retention::RetentionClock;
 use super::{Place, Policy, View};
 use crate::hash::Map;
 use crate::limits;
@@ -22,10 +23,13 @@ pub struct State {
     by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
     messages: Map<MessageId, Entry>,
     keys: Map<[u8; 16], Remembered>,
-    connections: BTreeMap<u64, RecipientNo>,
+    connections: BTreeMap<u64, Connection>,
     expiries: BTreeSet<(Timestamp, RecipientNo, Seq)>,
     ack_waits: BTreeSet<(Timestamp, RecipientNo, Seq)>,
     finished: VecDeque<Finished>,
+    clock: RetentionClock,
+    /// Damaged records that were reckoned with.
+    damaged: BTreeSet<Position>,
     acks_read: BTreeMap<u64, Position>,
     counters: Counters,
 }
@@ -51,10 +55,18 @@ pub(super) struct Remembered {
     pub(super) seq: Seq,
 }
 
+/// A connection that was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Connection {
+    pub(super) recipient: RecipientNo,
+    pub(super) term: Term,
+}
+
 /// A finished message, until its retention is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Finished {
-    at: Timestamp,
+    /// By the retention clock.
+    at: Duration,
     id: MessageId,
     accepted: Position,
     key: [u8; 16],
@@ -63,13 +75,19 @@ struct Finished {
 /// One recipient and its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recipient {
+    /// Whether the names are known: the record that gave them may be damaged.
+    named: bool,
     pub(super) tenant: TenantName,
     pub(super) name: AgentName,
     pub(super) partition: u16,
     pub(super) term: Term,
     pub(super) live: Option<Live>,
+    /// Connections that are not ready, by term.
+    joining: BTreeMap<Term, Live>,
     pub(super) seq_last: Seq,
     pub(super) agent_epoch: u64,
+    /// The highest number that the agent's present store is known to have.
+    pub(super) received_last: Seq,
     pub(super) pending: BTreeMap<Seq, Pending>,
     /// Every pending message from here on was never pushed.
     pub(super) fresh_from: Seq,
@@ -85,11 +103,11 @@ pub(super) struct Recipient {
     pub(super) lost_pushes: BTreeMap<Seq, u32>,
 }
 
-/// The current connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A connection. The current one is the newest that said it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Live {
     pub(super) connection: u64,
-    pub(super) ready: bool,
+    pub(super) term: Term,
     pub(super) token_expires_at: Timestamp,
 }
 
@@ -165,6 +183,7 @@ impl State {
         record: &Record<'_>,
         policy: &Policy,
     ) -> Result<(), RecordError> {
+        self.clock.observe(record.at(), policy.retention);
         match record {
             Record::Started { epoch, .. } => self.start(*epoch, policy),
             Record::Recipient {
@@ -174,15 +193,7 @@ impl State {
                 name,
                 ..
             } => {
-                if *recipient as usize != self.recipients.len() {
-                    return Err(RecordError::Inconsistent(
-                        "a recipient's number is out of order",
-                    ));
-                }
-                self.by_name
-                    .insert((tenant.clone(), name.clone()), *recipient);
-                self.recipients
-                    .push(Recipient::new(tenant.clone(), name.clone(), *partition));
+                self.take_recipient(*recipient, tenant, name, *partition)?;
             }
             Record::Accepted(accepted) => self.accept(position, accepted)?,
             Record::Offered {
@@ -201,22 +212,47 @@ impl State {
                 token_expires_at,
                 ..
             } => {
-                self.connect(*recipient, *term, *connection, *token_expires_at, policy)?;
+                let queue = self.recipient_mut(*recipient)?;
+                queue.term = *term;
+                let joining = Live {
+                    connection: *connection,
+                    term: *term,
+                    token_expires_at: *token_expires_at,
+                };
+                queue.joining.insert(*term, joining);
+                let connected = Connection {
+                    recipient: *recipient,
+                    term: *term,
+                };
+                self.connections.insert(*connection, connected);
             }
             Record::Ready {
                 recipient,
+                term,
                 agent_epoch,
                 cursor,
                 ..
             } => {
+                self.make_current(*recipient, *term, policy)?;
                 self.ready(*recipient, *agent_epoch, *cursor)?;
             }
             Record::Disconnected {
                 recipient, term, ..
             } => {
-                if self.recipient(*recipient)?.term == *term {
+                let queue = self.recipient_mut(*recipient)?;
+                if queue.live.is_some_and(|live| live.term == *term) {
                     self.end_connection(*recipient, Cause::Disconnected, policy);
+                } else if let Some(joining) = queue.joining.remove(term) {
+                    self.connections.remove(&joining.connection);
                 }
+            }
+            Record::NumbersRaised {
+                recipient,
+                seq_last,
+                ..
+            } => self.recipient_mut(*recipient)?.seq_last = *seq_last,
+            Record::SiteSetBack { recipient, .. } => {
+                self.recipient_mut(*recipient)?.agent_store_lost();
             }
             Record::Overdue { id, .. } => {
                 let (recipient, seq) = self.pending_place(*id)?;
@@ -229,17 +265,14 @@ impl State {
                 self.land(recipient, seq);
                 let queue = &mut self.recipients[recipient as usize];
                 queue.again.remove(&seq);
+                queue.received_last = queue.received_last.max(seq);
                 let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
                 pending.received = true;
                 pending.last = position;
             }
             Record::Settled {
-                at,
-                id,
-                end,
-                attempt,
-                ..
-            } => self.settle(position, *id, *end, *attempt, *at)?,
+                id, end, attempt, ..
+            } => self.settle(position, *id, *end, *attempt)?,
             Record::Kept { id, .. } => {
                 self.counters.acks_kept += 1;
                 if self.messages.contains_key(id) {
@@ -251,6 +284,12 @@ impl State {
             } => {
                 self.acks_read.insert(*source, *through);
             }
+            Record::AcksDamaged { .. } => self.doubt_receipts(),
+            Record::Damaged { damaged, .. } => {
+                self.damaged.extend(damaged);
+                self.doubt_receipts();
+            }
+            Record::TimePassed { .. } => {}
             Record::Carried { id, .. } => {
                 let (recipient, seq) = self.pending_place(*id)?;
                 let queue = &mut self.recipients[recipient as usize];
@@ -265,16 +304,82 @@ impl State {
 
     /// Nothing survives a restart of the process that depends on a living connection.
     fn start(&mut self, epoch: u64, policy: &Policy) {
+        if self.epoch != epoch {
+            // Sites count anew for another life of the store.
+            self.recipients
+                .iter_mut()
+                .for_each(|queue| queue.received_last = 0);
+        }
         self.epoch = epoch;
         if policy.planted.is(Planted::ForgetKeys) {
             self.keys.clear();
         }
         for recipient in 0..self.recipients.len() as RecipientNo {
             self.end_connection(recipient, Cause::Restarted, policy);
+            self.recipients[recipient as usize].joining.clear();
+        }
+        self.connections.clear();
+    }
+
+    fn take_recipient(
+        &mut self,
+        number: RecipientNo,
+        tenant: &TenantName,
+        name: &AgentName,
+        partition: u16,
+    ) -> Result<(), RecordError> {
+        let number = number as usize;
+        if number < self.recipients.len() || number >= limits::RECIPIENTS_MAX {
+            return Err(RecordError::Inconsistent(
+                "a recipient's number is out of order",
+            ));
+        }
+        // Records before this one may be damaged: their recipients keep their numbers, and get
+        // their names back from their messages.
+        self.recipients.resize_with(number, Recipient::nameless);
+        let named = Recipient::named(tenant.clone(), name.clone(), partition);
+        self.recipients.push(named);
+        self.by_name
+            .insert((tenant.clone(), name.clone()), number as RecipientNo);
+        Ok(())
+    }
+
+    /// Gives a recipient its names back whose own record is damaged.
+    fn name_recipient(&mut self, accepted: &Accepted<'_>) -> Result<(), RecordError> {
+        let number = accepted.recipient as usize;
+        if number >= limits::RECIPIENTS_MAX {
+            return Err(UNKNOWN_RECIPIENT);
+        }
+        if number >= self.recipients.len() {
+            self.recipients.resize_with(number + 1, Recipient::nameless);
+        }
+        let queue = &mut self.recipients[number];
+        if queue.named {
+            return Ok(());
+        }
+        let no_name = |_| RecordError::Inconsistent("a recipient's name is none");
+        let tenant = TenantName::parse(accepted.tenant).map_err(no_name)?;
+        let name = AgentName::parse(accepted.to).map_err(no_name)?;
+        (queue.named, queue.partition) = (true, accepted.partition);
+        (queue.tenant, queue.name) = (tenant.clone(), name.clone());
+        self.by_name.insert((tenant, name), accepted.recipient);
+        Ok(())
+    }
+
+    /// What sites said may be lost: whatever they are known to have is pushed again, and they say
+    /// it again.
+    fn doubt_receipts(&mut self) {
+        for queue in &mut self.recipients {
+            for (&seq, pending) in &mut queue.pending {
+                if core::mem::take(&mut pending.received) {
+                    queue.again.insert(seq, Cause::ReceiptDoubted);
+                }
+            }
         }
     }
 
     fn accept(&mut self, position: Position, accepted: &Accepted<'_>) -> Result<(), RecordError> {
+        self.name_recipient(accepted)?;
         let queue = self
             .recipients
             .get_mut(accepted.recipient as usize)
@@ -345,24 +450,21 @@ impl State {
         Ok(())
     }
 
-    fn connect(
+    /// The connection with this term takes the place of an older one, which counts no longer.
+    fn make_current(
         &mut self,
         recipient: RecipientNo,
         term: Term,
-        connection: u64,
-        token_expires_at: Timestamp,
         policy: &Policy,
     ) -> Result<(), RecordError> {
-        self.recipient(recipient)?;
+        let queue = self.recipient_mut(recipient)?;
+        if queue.live.is_some_and(|live| live.term == term) {
+            return Ok(());
+        }
+        let joined = queue.joining.remove(&term);
+        let joined = joined.ok_or(RecordError::Inconsistent("it names an unknown connection"))?;
         self.end_connection(recipient, Cause::Disconnected, policy);
-        let queue = &mut self.recipients[recipient as usize];
-        queue.term = term;
-        queue.live = Some(Live {
-            connection,
-            ready: false,
-            token_expires_at,
-        });
-        self.connections.insert(connection, recipient);
+        self.recipients[recipient as usize].live = Some(joined);
         Ok(())
     }
 
@@ -372,19 +474,14 @@ impl State {
         agent_epoch: u64,
         cursor: Seq,
     ) -> Result<(), RecordError> {
-        let queue = self
-            .recipients
-            .get_mut(recipient as usize)
-            .ok_or(UNKNOWN_RECIPIENT)?;
-        if let Some(live) = &mut queue.live {
-            live.ready = true;
-        }
-        let lost = agent_epoch != 0 && queue.agent_epoch != 0 && queue.agent_epoch != agent_epoch;
+        let queue = self.recipient_mut(recipient)?;
+        let is_lost =
+            agent_epoch != 0 && queue.agent_epoch != 0 && queue.agent_epoch != agent_epoch;
         if agent_epoch != 0 {
             queue.agent_epoch = agent_epoch;
         }
-        queue.gaps = queue.gaps.split_off(&(cursor + 1));
-        if lost {
+        queue.gaps = queue.gaps.split_off(&cursor.saturating_add(1));
+        if is_lost {
             queue.agent_store_lost();
         }
         Ok(())
@@ -436,7 +533,6 @@ impl State {
         id: MessageId,
         end: End,
         attempt: u32,
-        at: Timestamp,
     ) -> Result<(), RecordError> {
         if let Some(Entry::Finished {
             last, end: before, ..
@@ -475,7 +571,7 @@ impl State {
         self.messages.insert(id, entry);
         let Pending { accepted, key, .. } = pending;
         self.finished.push_back(Finished {
-            at,
+            at: self.clock.passed,
             id,
             accepted,
             key,
@@ -515,9 +611,9 @@ impl State {
         }
     }
 
-    fn recipient(&self, recipient: RecipientNo) -> Result<&Recipient, RecordError> {
+    fn recipient_mut(&mut self, recipient: RecipientNo) -> Result<&mut Recipient, RecordError> {
         self.recipients
-            .get(recipient as usize)
+            .get_mut(recipient as usize)
             .ok_or(UNKNOWN_RECIPIENT)
     }
 }
@@ -588,6 +684,13 @@ impl State {
         &self.recipients[recipient as usize]
     }
 
+    /// Recipients with unfinished messages.
+    pub(super) fn recipients_waiting(&self) -> impl Iterator<Item = RecipientNo> {
+        let queues = self.recipients.iter().enumerate();
+        let waiting = queues.filter(|(_, queue)| !queue.pending.is_empty());
+        waiting.map(|(number, _)| number as RecipientNo)
+    }
+
     pub(super) fn recipient_count(&self) -> usize {
         self.recipients.len()
     }
@@ -600,7 +703,7 @@ impl State {
         self.keys.get(key)
     }
 
-    pub(super) fn recipient_of_connection(&self, connection: u64) -> Option<RecipientNo> {
+    pub(super) fn connection(&self, connection: u64) -> Option<Connection> {
         self.connections.get(&connection).copied()
     }
 
@@ -627,7 +730,7 @@ impl State {
         if queue.tenant != *tenant {
             return None;
         }
-        let online = queue.live.as_ref().is_some_and(|live| live.ready);
+        let online = queue.live.is_some();
         let agent = queue.name.clone();
         Some(match entry {
             Entry::Finished {
@@ -685,13 +788,26 @@ impl State {
         Some((recipient, pending.id))
     }
 
-    /// How many finished messages, oldest first, ended at or before `until`.
-    pub(super) fn finished_until(&self, until: Timestamp, at_most: usize) -> u32 {
+    /// How many finished messages, oldest first, have been remembered for `retention` at `now`.
+    pub(super) fn aged(&self, now: Timestamp, retention: Duration, at_most: usize) -> u32 {
+        let passed = self.clock.passed_at(now, retention);
+        let is_old = |finished: &&Finished| finished.at + retention <= passed;
         self.finished
             .iter()
             .take(at_most)
-            .take_while(|finished| finished.at <= until)
+            .take_while(is_old)
             .count() as u32
+    }
+
+    /// Whether the retention clock has to be moved on for somebody who waits for it.
+    pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
+        !self.finished.is_empty() && self.clock.is_due(now, retention)
+    }
+
+    /// Those of the damaged records that were not reckoned with before.
+    pub(super) fn unknown_damage(&self, damaged: &[Position]) -> Vec<Position> {
+        let unknown = |position: &&Position| !self.damaged.contains(position);
+        damaged.iter().filter(unknown).copied().collect()
     }
 
     pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
@@ -700,7 +816,7 @@ impl State {
         let aged = self
             .finished
             .front()
-            .map(|finished| finished.at + retention);
+            .map(|finished| self.clock.look_at(finished.at + retention, retention));
         [expiry, overdue, aged].into_iter().flatten().min()
     }
 
@@ -740,15 +856,28 @@ impl State {
 }
 
 impl Recipient {
-    fn new(tenant: TenantName, name: AgentName, partition: u16) -> Self {
+    fn named(tenant: TenantName, name: AgentName, partition: u16) -> Self {
         Self {
+            named: true,
             tenant,
             name,
             partition,
+            ..Self::nameless()
+        }
+    }
+
+    fn nameless() -> Self {
+        Self {
+            named: false,
+            tenant: TenantName::parse("unknown").expect("it is a name"),
+            name: AgentName::parse("unknown").expect("it is a name"),
+            partition: 0,
             term: 0,
             live: None,
+            joining: BTreeMap::new(),
             seq_last: 0,
             agent_epoch: 0,
+            received_last: 0,
             pending: BTreeMap::new(),
             fresh_from: 1,
             again: BTreeMap::new(),
@@ -761,6 +890,7 @@ impl Recipient {
 
     /// What the agent had is with the agent no longer.
     fn agent_store_lost(&mut self) {
+        self.received_last = 0;
         for (&seq, pending) in &mut self.pending {
             if pending.pushes > 0 {
                 self.lost_pushes.insert(seq, pending.pushes);
@@ -770,6 +900,12 @@ impl Recipient {
                 self.again.insert(seq, Cause::AgentStoreLost);
             }
         }
+    }
+
+    /// Connections that are not ready, without the newest `count`.
+    pub(super) fn joining_before_the_last(&self, count: usize) -> impl Iterator<Item = u64> {
+        let older = self.joining.values().rev().skip(count);
+        older.map(|joining| joining.connection)
     }
 
     fn accounted(&self) -> bool {

@@ -21,7 +21,7 @@ impl Centre {
         self.check(message, now)?;
         let recipient = self.target(&message.tenant, &message.to, now, out)?;
         let queue = self.state.queue(recipient);
-        let online = queue.live.as_ref().is_some_and(|live| live.ready);
+        let online = queue.live.is_some();
         let seq = queue.seq_last + 1;
         let record = Record::Accepted(Accepted {
             at: now,

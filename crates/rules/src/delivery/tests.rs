@@ -6,6 +6,7 @@
 extern crate std;
 
 mod acks;
+mod damage;
 mod golden;
 mod push;
 mod random;
@@ -27,6 +28,7 @@ struct World {
     effects: Vec<Effect>,
     connection_last: u64,
     ack_position: Position,
+    damaged: Vec<Position>,
     /// A scenario with a planted defect does not keep the promises checked at its end.
     sound: bool,
 }
@@ -84,6 +86,7 @@ impl World {
             effects: vec![],
             connection_last: 0,
             ack_position: 0,
+            damaged: vec![],
             sound: true,
         };
         world.started();
@@ -92,9 +95,25 @@ impl World {
     }
 
     fn started(&mut self) {
-        self.centre
-            .started(Start { epoch: 1 }, self.now, &mut self.out);
+        let start = Start {
+            epoch: 1,
+            damaged: self.damaged.clone(),
+        };
+        self.centre.started(start, self.now, &mut self.out);
         self.settle();
+    }
+
+    /// The process ends, and these records are found damaged at the next start.
+    fn restart_with_damage(&mut self, damaged: &[Position]) {
+        self.damaged.extend(damaged);
+        self.restart();
+    }
+
+    /// Where the last record of this kind stands.
+    fn position_of(&self, is: impl Fn(&Record<'_>) -> bool) -> Position {
+        let mut records = self.records.iter();
+        let last = records.rposition(|record| is(&decode_record(record).unwrap()));
+        last.expect("there is one") as Position + 1
     }
 
     /// Takes what the step led to.
@@ -133,7 +152,14 @@ impl World {
     fn rebuilt(&self) -> Centre {
         let mut centre = Centre::new(self.policy.clone());
         for (index, record) in self.records.iter().enumerate() {
-            centre.restore(index as Position + 1, record).unwrap();
+            let position = index as Position + 1;
+            if self.damaged.contains(&position) {
+                continue;
+            }
+            match centre.restore(position, record) {
+                Err(RecordError::Inconsistent(_)) if !self.damaged.is_empty() => {}
+                restored => restored.unwrap(),
+            }
         }
         centre
     }
@@ -185,6 +211,7 @@ impl World {
             agent_epoch,
             floor: 0,
             cursor,
+            highest: None,
             centre_epoch,
         });
         match reply {
@@ -240,6 +267,7 @@ impl World {
             source: 9,
             through,
             acks,
+            damaged: vec![],
         });
     }
 

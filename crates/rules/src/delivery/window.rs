@@ -1,7 +1,7 @@
 //! What may be pushed now: lowest number first, as much as the window holds, while the token lasts.
 
 use super::record::{Cause, RecipientNo, Record, Seq};
-use super::state::{Pending, Recipient};
+use super::state::{Live, Pending, Recipient};
 use super::{Centre, Effect, Policy, Push};
 use crate::machine::Out;
 use crate::planted::Planted;
@@ -20,6 +20,11 @@ impl Centre {
         {
             self.push(recipient, seq, cause, now, out);
         }
+        let queue = self.state.queue(recipient);
+        let is_over = |live: &Live| token_is_over(live, &self.policy, now);
+        if queue.live.as_ref().is_some_and(is_over) && queue.next_to_push().is_some() {
+            self.token_over.insert(recipient);
+        }
     }
 
     fn push(
@@ -31,7 +36,10 @@ impl Centre {
         out: &mut Out<Self>,
     ) {
         let queue = self.state.queue(recipient);
-        let Some(connection) = queue.live.as_ref().map(|live| live.connection) else {
+        let Some(Live {
+            connection, term, ..
+        }) = queue.live
+        else {
             return;
         };
         let Some(pending) = queue.pending.get(&seq) else {
@@ -44,7 +52,7 @@ impl Centre {
             generation,
             ..
         } = *pending;
-        let (term, attempt) = (queue.term, pushes + 1);
+        let attempt = pushes + 1;
         let previous = pending.last;
         let push = Push {
             connection,
@@ -94,8 +102,8 @@ impl Centre {
 /// One message is always allowed when nothing is in flight, however large: a window smaller than a
 /// body must delay nothing for ever.
 fn next_within_window(queue: &Recipient, policy: &Policy, now: Timestamp) -> Option<(Seq, Cause)> {
-    let live = queue.live.as_ref().filter(|live| live.ready)?;
-    if now + policy.token_guard >= live.token_expires_at {
+    let live = queue.live.as_ref()?;
+    if token_is_over(live, policy, now) {
         return None;
     }
     let (seq, cause) = queue.next_to_push()?;
@@ -109,4 +117,8 @@ fn next_within_window(queue: &Recipient, policy: &Policy, now: Timestamp) -> Opt
     let room = queue.in_flight.len() < policy.window_messages as usize
         && queue.in_flight_bytes + bytes <= policy.window_bytes;
     room.then_some((seq, cause))
+}
+
+fn token_is_over(live: &Live, policy: &Policy, now: Timestamp) -> bool {
+    now + policy.token_guard >= live.token_expires_at
 }

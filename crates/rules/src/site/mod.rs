@@ -75,8 +75,10 @@ pub struct Arrival {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
-    /// A push arrived. Answered by [`Reply::Arrived`] once it is durable.
-    Arrived(Arrival),
+    /// Pushes arrived, in this order. All of them are taken in, or, when the disk runs short, none:
+    /// were some refused, later ones could get in before them (I6). Answered by
+    /// [`Reply::Arrived`] once they are durable.
+    Arrived(Vec<Arrival>),
     /// The centre welcomed the connection.
     Welcomed {
         /// Life of the centre's store.
@@ -111,6 +113,10 @@ pub enum Input {
     LookStanding,
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
+    /// The process is about to end: no more attempts are started in it. An attempt begun and not
+    /// ended counts (I23), so one that nobody runs must not begin. Answered once every attempt
+    /// begun before was asked for; the last effect is [`Effect::NoMoreWork`].
+    StopWork,
     /// The caller read back what [`Effect::CopyForward`] named.
     Carry {
         /// The message.
@@ -145,6 +151,8 @@ pub enum WorkResult {
 pub enum Effect {
     /// Work on this message.
     Work(Work),
+    /// No further [`Effect::Work`] follows in this process.
+    NoMoreWork,
     /// Something is owed to the centre: the poster may ask for it.
     Owing,
     /// Read back this message's record and bring it as [`Input::Carry`].
@@ -177,10 +185,10 @@ pub struct Work {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// To [`Input::Arrived`]: whether it was new.
+    /// To [`Input::Arrived`].
     Arrived {
-        /// New, and durable now.
-        new: bool,
+        /// How many were new, and are durable now.
+        new: usize,
     },
     /// To [`Input::TakeOwed`].
     Owed(Vec<AckOwed>),
@@ -203,6 +211,8 @@ pub struct Standing {
     pub floor: u64,
     /// Highest number below which all have arrived.
     pub cursor: u64,
+    /// Highest number that has arrived, or will never come.
+    pub highest: u64,
 }
 
 /// How many messages of this site are where.
@@ -232,6 +242,8 @@ pub struct Counters {
 pub struct Site {
     policy: Policy,
     state: State,
+    /// No more work is started in this process.
+    stopping: bool,
 }
 
 impl Site {
@@ -240,6 +252,7 @@ impl Site {
         Self {
             policy,
             state: State::default(),
+            stopping: false,
         }
     }
 
@@ -275,10 +288,6 @@ impl Site {
             }
             return false;
         }
-        // A deliberate reprocessing may come from below the floor; a first life cannot.
-        if generation == 1 && self.state.is_below_floor(arrival.seq) {
-            return false;
-        }
         let record = Record::Inboxed {
             at: now,
             id,
@@ -291,13 +300,47 @@ impl Site {
         };
         self.write(&record, out);
         out.effect(Effect::Owing);
-        self.start_work(now, out);
+        // A deliberate reprocessing may come from below the floor; a first life cannot.
+        if generation == 1 && self.state.is_below_floor(arrival.seq) {
+            self.end_forgotten(id, generation, now, out);
+        }
         true
+    }
+
+    /// Ends a message of which it cannot be told any more whether it was worked on: the centre had
+    /// promised never to push it again, so what was known of it is forgotten. A centre that lost
+    /// records can break that promise. Working on it could insert it twice, and silence would leave
+    /// it waiting for ever; so a person decides.
+    fn end_forgotten(
+        &mut self,
+        id: MessageId,
+        generation: u32,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
+        let detail = "the centre had said that this message would never come again, so the site no \
+            longer knows whether it was worked on; look in the back office, then send it anew or \
+            leave it";
+        let worked = Worked::Dead(Outcome {
+            code: String::from("forgotten"),
+            detail: String::from(detail),
+            data: Vec::new(),
+        });
+        let record = Record::Worked {
+            at: now,
+            id,
+            generation,
+            attempt: 0,
+            worked,
+            duration_ms: 0,
+        };
+        self.write(&record, out);
+        out.effect(Effect::Owing);
     }
 
     /// Starts as much work as there are workers and lanes free for it.
     fn start_work(&mut self, now: Timestamp, out: &mut Out<Self>) {
-        while self.state.running() < self.policy.workers {
+        while !self.stopping && self.state.running() < self.policy.workers {
             let Some(next) = self.state.next_work(now, self.policy.retry.delay_max) else {
                 return;
             };
@@ -442,9 +485,12 @@ impl Machine for Site {
 
     fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
         let reply = match input {
-            Input::Arrived(arrival) => Reply::Arrived {
-                new: self.arrived(&arrival, now, out),
-            },
+            Input::Arrived(group) => {
+                let taken_in = |arrival: &&Arrival| self.arrived(arrival, now, out);
+                let new = group.iter().filter(taken_in).count();
+                self.start_work(now, out);
+                Reply::Arrived { new }
+            }
             Input::Welcomed {
                 centre_epoch,
                 oldest_replayable,
@@ -476,6 +522,11 @@ impl Machine for Site {
             }
             Input::LookStanding => Reply::Standing(self.state.standing()),
             Input::Count => Reply::Counted(self.state.counters()),
+            Input::StopWork => {
+                self.stopping = true;
+                out.effect(Effect::NoMoreWork);
+                Reply::Done
+            }
             Input::Carry {
                 id,
                 generation,
@@ -497,7 +548,7 @@ impl Machine for Site {
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        if self.state.running() < self.policy.workers {
+        if !self.stopping && self.state.running() < self.policy.workers {
             self.state.next_due()
         } else {
             None
@@ -510,13 +561,15 @@ impl Machine for Site {
     }
 
     fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {
-        self.write(
-            &Record::Started {
-                at: now,
-                epoch: start.epoch,
-            },
-            out,
-        );
+        let record = Record::Started {
+            at: now,
+            epoch: start.epoch,
+        };
+        self.write(&record, out);
+        let damaged = self.state.unknown_damage(&start.damaged);
+        if !damaged.is_empty() {
+            self.write(&Record::Damaged { at: now, damaged }, out);
+        }
         out.effect(Effect::Owing);
         self.start_work(now, out);
     }
@@ -548,6 +601,10 @@ impl Machine for Site {
                 inboxed,
             });
         }
+    }
+
+    fn mark(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        self.write(&Record::Marked { at: now }, out);
     }
 }
 

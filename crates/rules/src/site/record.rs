@@ -1,6 +1,7 @@
 //! What a site writes down: its state is these records and nothing else.
 
 use crate::ack::Outcome;
+use crate::machine::Position;
 use crate::message::{LaneName, MessageId};
 use crate::record::RecordError;
 use crate::time::Timestamp;
@@ -108,6 +109,19 @@ pub enum Record<'a> {
         generation: u32,
         /// Its [`Record::Inboxed`], as written.
         inboxed: &'a [u8],
+    },
+    /// These records are damaged. Messages may be missing that the centre knows to be here, so the
+    /// site begins another life: the centre then pushes again whatever has not ended (I20).
+    Damaged {
+        /// When.
+        at: Timestamp,
+        /// Their positions.
+        damaged: Vec<Position>,
+    },
+    /// Nothing: an image was wanted at a position of its own.
+    Marked {
+        /// When.
+        at: Timestamp,
     },
 }
 

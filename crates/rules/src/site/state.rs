@@ -18,6 +18,7 @@ type Key = (MessageId, u32);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     epoch: u64,
+    store_epoch: u64,
     centre_epoch: u64,
     floor: u64,
     cursor: u64,
@@ -31,8 +32,11 @@ pub struct State {
     runnable: BTreeMap<Position, LaneName>,
     /// Heads of lanes that wait for an instant.
     delayed: BTreeSet<(Timestamp, LaneName)>,
-    owed: BTreeMap<u64, Owed>,
-    owed_last: u64,
+    /// What is owed, by the position of the record that made it so: a number that stays the same
+    /// when a record before it is damaged.
+    owed: BTreeMap<Position, Owed>,
+    /// Damaged records that were reckoned with.
+    damaged: BTreeSet<Position>,
     counters: Counters,
 }
 
@@ -84,7 +88,7 @@ pub enum OwedStage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckOwed {
     /// Its number, for [`super::Input::Posted`].
-    pub number: u64,
+    pub number: Position,
     /// The message.
     pub id: MessageId,
     /// Which life of it.
@@ -135,10 +139,11 @@ impl State {
                     lane: lane.clone(),
                     phase: Phase::Waiting,
                     not_before: None,
-                    interrupted: false,
+                    // The record of an earlier arrival, and of work on it, may be a damaged one.
+                    interrupted: *attempt > 1 && !self.damaged.is_empty(),
                     owed: 0,
                 };
-                self.take_in((*id, *generation), item, *at);
+                self.take_in(position, (*id, *generation), item, *at);
             }
             Record::Repeated {
                 at,
@@ -153,7 +158,7 @@ impl State {
                     Phase::Waiting | Phase::Running => OwedStage::Stored(*at),
                 };
                 self.counters.repeated += 1;
-                self.owe((*id, *generation), stage);
+                self.owe(position, (*id, *generation), stage);
             }
             Record::WorkStarted {
                 id,
@@ -161,12 +166,14 @@ impl State {
                 attempt,
                 ..
             } => {
-                let item = self.messages.get_mut(&(*id, *generation)).ok_or(UNKNOWN)?;
+                let key = (*id, *generation);
+                self.unschedule(&key);
+                let item = self.messages.get_mut(&key).ok_or(UNKNOWN)?;
+                if item.phase != Phase::Running {
+                    self.counters.running += 1;
+                }
                 item.phase = Phase::Running;
                 item.attempt = *attempt;
-                let lane = item.lane.clone();
-                self.unschedule(&lane);
-                self.counters.running += 1;
             }
             Record::Worked {
                 id,
@@ -183,6 +190,11 @@ impl State {
                 ..
             } => {
                 self.raise_floor(*centre_epoch, *oldest_replayable);
+            }
+            Record::Marked { .. } => {}
+            Record::Damaged { damaged, .. } => {
+                self.damaged.extend(damaged);
+                self.epoch += 1;
             }
             Record::Carried { id, generation, .. } => {
                 let item = self.messages.get_mut(&(*id, *generation)).ok_or(UNKNOWN)?;
@@ -202,27 +214,32 @@ impl State {
 
     /// What was running was cut short: it waits again, with the attempt counted.
     fn start(&mut self, epoch: u64) {
-        self.epoch = epoch;
+        if self.store_epoch != epoch {
+            // After damage the site is in a later life than its store.
+            self.epoch = epoch.max(self.epoch + 1);
+            self.store_epoch = epoch;
+        }
         self.counters.running = 0;
         let heads: Vec<Key> = self
             .lanes
             .values()
             .filter_map(|lane| lane.front().copied())
             .collect();
-        for key in heads {
-            let Some(item) = self.messages.get_mut(&key) else {
+        for item in heads.iter().chain(self.lanes.values().flatten()) {
+            let Some(item) = self.messages.get_mut(item) else {
                 continue;
             };
             if item.phase == Phase::Running {
                 item.phase = Phase::Waiting;
                 item.interrupted = true;
-                let (inboxed, lane) = (item.inboxed, item.lane.clone());
-                self.runnable.insert(inboxed, lane);
             }
+        }
+        for key in heads {
+            self.schedule(&key);
         }
     }
 
-    fn take_in(&mut self, key: Key, item: Item, at: Timestamp) {
+    fn take_in(&mut self, position: Position, key: Key, item: Item, at: Timestamp) {
         self.advance_cursor(item.seq);
         let lane = self.lanes.entry(item.lane.clone()).or_default();
         lane.push_back(key);
@@ -232,7 +249,7 @@ impl State {
         self.messages.insert(key, item);
         self.counters.arrived += 1;
         self.counters.waiting += 1;
-        self.owe(key, OwedStage::Stored(at));
+        self.owe(position, key, OwedStage::Stored(at));
     }
 
     fn advance_cursor(&mut self, seq: u64) {
@@ -246,30 +263,45 @@ impl State {
         }
     }
 
-    fn owe(&mut self, key: Key, stage: OwedStage) {
-        self.owed_last += 1;
-        self.owed.insert(
-            self.owed_last,
-            Owed {
-                id: key.0,
-                generation: key.1,
-                stage,
-            },
-        );
+    fn owe(&mut self, position: Position, key: Key, stage: OwedStage) {
+        let (id, generation) = key;
+        let owed = Owed {
+            id,
+            generation,
+            stage,
+        };
+        self.owed.insert(position, owed);
         if let Some(item) = self.messages.get_mut(&key) {
             item.owed += 1;
         }
     }
 
-    /// The head of `lane` waits no longer.
-    fn unschedule(&mut self, lane: &LaneName) {
-        let head = self.lanes.get(lane).and_then(|queue| queue.front());
-        let Some(item) = head.and_then(|key| self.messages.get_mut(key)) else {
+    /// The head of a lane waits for a worker, or for its instant.
+    fn schedule(&mut self, key: &Key) {
+        let Some(item) = self.messages.get(key) else {
+            return;
+        };
+        if item.phase != Phase::Waiting {
+            return;
+        }
+        match item.not_before {
+            Some(at) => {
+                self.delayed.insert((at, item.lane.clone()));
+            }
+            None => {
+                self.runnable.insert(item.inboxed, item.lane.clone());
+            }
+        }
+    }
+
+    /// The message waits no longer.
+    fn unschedule(&mut self, key: &Key) {
+        let Some(item) = self.messages.get_mut(key) else {
             return;
         };
         self.runnable.remove(&item.inboxed);
         if let Some(at) = item.not_before.take() {
-            self.delayed.remove(&(at, lane.clone()));
+            self.delayed.remove(&(at, item.lane.clone()));
         }
     }
 
@@ -279,48 +311,62 @@ impl State {
         key: Key,
         worked: &Worked,
     ) -> Result<(), RecordError> {
+        self.unschedule(&key);
         let item = self.messages.get_mut(&key).ok_or(UNKNOWN)?;
-        if item.phase == Phase::Running {
-            self.counters.running -= 1;
+        match item.phase {
+            Phase::Running => self.counters.running -= 1,
+            // After damage only: the record that it was running is lost, or it was pushed again.
+            Phase::Waiting => {}
+            Phase::Ended(..) => return Ok(()),
         }
         let lane = item.lane.clone();
         let Some(stage) = worked.stage() else {
             item.phase = Phase::Waiting;
             if let Worked::Again { not_before, .. } = worked {
                 item.not_before = Some(*not_before);
-                self.delayed.insert((*not_before, lane));
+            }
+            if self.is_head(&lane, &key) {
+                self.schedule(&key);
             }
             return Ok(());
         };
         item.phase = Phase::Ended(stage, position);
-        self.unschedule(&lane);
-        self.advance_lane(&lane);
+        self.leave_lane(&lane, &key);
         self.counters.waiting -= 1;
         match stage {
             Stage::Acknowledged | Stage::Stored => self.counters.done += 1,
             Stage::Rejected => self.counters.rejected += 1,
             Stage::Dead => self.counters.dead += 1,
         }
-        self.owe(key, OwedStage::Ended(stage, position));
+        self.owe(position, key, OwedStage::Ended(stage, position));
         Ok(())
     }
 
-    fn advance_lane(&mut self, lane: &LaneName) {
+    fn is_head(&self, lane: &LaneName, key: &Key) -> bool {
+        let queue = self.lanes.get(lane);
+        queue.and_then(|queue| queue.front()) == Some(key)
+    }
+
+    /// Takes a message out of its lane; when it was the head, the next one waits for a worker.
+    fn leave_lane(&mut self, lane: &LaneName, key: &Key) {
+        let was_head = self.is_head(lane, key);
         let Some(queue) = self.lanes.get_mut(lane) else {
             return;
         };
-        queue.pop_front();
-        match queue.front().and_then(|key| self.messages.get(key)) {
-            Some(head) => {
-                self.runnable.insert(head.inboxed, lane.clone());
-            }
+        // It is the head, except after damage: the search ends at once.
+        if let Some(place) = queue.iter().position(|other| other == key) {
+            queue.remove(place);
+        }
+        match queue.front().copied() {
             None => {
                 self.lanes.remove(lane);
             }
+            Some(head) if was_head => self.schedule(&head),
+            Some(_) => {}
         }
     }
 
-    fn told(&mut self, number: u64) {
+    fn told(&mut self, number: Position) {
         let Some(owed) = self.owed.remove(&number) else {
             return;
         };
@@ -335,15 +381,14 @@ impl State {
     }
 
     fn raise_floor(&mut self, centre_epoch: u64, oldest_replayable: u64) {
-        if self.centre_epoch != centre_epoch {
+        let earlier = core::mem::replace(&mut self.centre_epoch, centre_epoch);
+        if earlier != 0 && earlier != centre_epoch {
             // Numbers of the old store say nothing about the new one. What was seen stays seen:
             // it is told apart by id (I29).
-            self.centre_epoch = centre_epoch;
             self.floor = 0;
             self.cursor = 0;
             self.above_cursor.clear();
             self.told.clear();
-            return;
         }
         let kept = self.told.split_off(&oldest_replayable);
         for key in core::mem::replace(&mut self.told, kept)
@@ -371,9 +416,10 @@ impl State {
 /// Questions the rules ask.
 impl State {
     /// Whether a push of this number can only have strayed: the centre said that it would never
-    /// push it again, and what was known of it may be forgotten.
+    /// push it again, and what was known of it may be forgotten. Zero is no number: it is what a
+    /// push without one is read as.
     pub(super) fn is_below_floor(&self, seq: u64) -> bool {
-        seq < self.floor
+        0 < seq && seq < self.floor
     }
 
     /// Whether the message was seen and not forgotten since.
@@ -470,12 +516,19 @@ impl State {
         .collect()
     }
 
+    /// Those of the damaged records that were not reckoned with before.
+    pub(super) fn unknown_damage(&self, damaged: &[Position]) -> Vec<Position> {
+        let unknown = |position: &&Position| !self.damaged.contains(position);
+        damaged.iter().filter(unknown).copied().collect()
+    }
+
     pub(super) fn standing(&self) -> Standing {
         Standing {
             epoch: self.epoch,
             centre_epoch: self.centre_epoch,
             floor: self.floor,
             cursor: self.cursor,
+            highest: self.above_cursor.last().copied().unwrap_or(self.cursor),
         }
     }
 

@@ -5,6 +5,7 @@
 
 extern crate std;
 
+mod damage;
 mod golden;
 mod owed;
 mod random;
@@ -23,6 +24,7 @@ struct World {
     records: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     epoch: u64,
+    damaged: Vec<Position>,
 }
 
 const NOON: Timestamp = Timestamp::from_millis(1_795_435_200_000);
@@ -75,14 +77,22 @@ impl World {
             records: vec![],
             effects: vec![],
             epoch: 1,
+            damaged: vec![],
         };
         world.started();
         world
     }
 
     fn started(&mut self) {
-        let epoch = self.epoch;
-        self.site.started(Start { epoch }, self.now, &mut self.out);
+        self.start_with_damage(vec![]);
+    }
+
+    fn start_with_damage(&mut self, damaged: Vec<Position>) {
+        let start = Start {
+            epoch: self.epoch,
+            damaged,
+        };
+        self.site.started(start, self.now, &mut self.out);
         self.settle();
     }
 
@@ -115,18 +125,42 @@ impl World {
         self.started();
     }
 
+    /// The process ends, and these records are found damaged at the next start.
+    fn restart_with_damage(&mut self, damaged: &[Position]) {
+        self.damaged.extend(damaged);
+        self.site = self.rebuilt();
+        self.effects.clear();
+        self.start_with_damage(self.damaged.clone());
+    }
+
     fn rebuilt(&self) -> Site {
         let mut site = Site::new(self.policy.clone());
         for (index, record) in self.records.iter().enumerate() {
-            site.restore(index as Position + 1, record).unwrap();
+            let position = index as Position + 1;
+            if self.damaged.contains(&position) {
+                continue;
+            }
+            match site.restore(position, record) {
+                Err(RecordError::Inconsistent(_)) if !self.damaged.is_empty() => {}
+                restored => restored.unwrap(),
+            }
         }
         site
     }
 
+    /// Where the last record of this kind stands.
+    fn position_of(&self, is: impl Fn(&Record<'_>) -> bool) -> Position {
+        let last = self
+            .records
+            .iter()
+            .rposition(|record| is(&decode_record(record).unwrap()));
+        last.expect("there is one") as Position + 1
+    }
+
     /// Whether it was new.
     fn arrive(&mut self, arrival: Arrival) -> bool {
-        match self.input(Input::Arrived(arrival)) {
-            Reply::Arrived { new } => new,
+        match self.input(Input::Arrived(vec![arrival])) {
+            Reply::Arrived { new } => new == 1,
             other => panic!("{other:?}"),
         }
     }

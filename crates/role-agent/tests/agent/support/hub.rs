@@ -95,6 +95,14 @@ impl Hub {
         self.connection().close(None, allow_reconnect);
     }
 
+    /// Waits until no agent is connected.
+    pub(crate) async fn left(&self) {
+        eventually("the agent has left", || {
+            (self.state.open.lock().unwrap().0 == 0).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.state.tokens.lock().unwrap().clone()
     }

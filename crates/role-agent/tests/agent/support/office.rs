@@ -27,6 +27,10 @@ impl Call {
             .unwrap()
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
     /// The message's number.
     pub(crate) fn seq(&self) -> u64 {
         self.header("x-seq").parse().unwrap()
@@ -39,6 +43,8 @@ pub(crate) enum Answer {
     Status(u16, &'static str, &'static [(&'static str, &'static str)]),
     /// Never.
     Hang,
+    /// As an insert, once this is true.
+    Once(tokio::sync::watch::Receiver<bool>),
 }
 
 type Decide = Arc<dyn Fn(&Call) -> Answer + Send + Sync>;
@@ -99,10 +105,14 @@ async fn take(State(office): State<Office>, headers: HeaderMap, body: Bytes) -> 
     let at = Instant::now();
     let call = Call { headers, body, at };
     let decide = Arc::clone(&office.decide.lock().unwrap());
-    let answer = decide(&call);
+    let mut answer = decide(&call);
     office.calls.lock().unwrap().push(call);
+    if let Answer::Once(released) = &mut answer {
+        let _ = released.wait_for(|released| *released).await;
+        answer = inserted();
+    }
     match answer {
-        Answer::Hang => std::future::pending().await,
+        Answer::Hang | Answer::Once(_) => std::future::pending().await,
         Answer::Status(status, text, headers) => {
             let mut response = (StatusCode::from_u16(status).unwrap(), text).into_response();
             for (name, value) in headers {

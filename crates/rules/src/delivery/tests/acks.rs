@@ -109,7 +109,8 @@ fn an_acknowledgement_counts_over_any_connection_or_none() {
     assert_eq!(world.place(1), Some(Place::Received));
     assert_eq!(world.place(2), Some(Place::Ended(End::Processed)));
     world.pushed();
-    world.online();
+    let connection = world.connect("lyon");
+    world.ready_saying(connection, 7, 2, 1);
     assert_eq!(world.pushed(), []);
 }
 
@@ -124,6 +125,7 @@ fn what_was_read_from_an_ack_store_is_not_acted_on_again() {
         source: 9,
         through: 1,
         acks: vec![conflict],
+        damaged: vec![],
     });
     assert_eq!(world.kept(), []);
     world.restart();

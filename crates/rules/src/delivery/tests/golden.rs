@@ -156,6 +156,37 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
             },
         ),
         ("aged_out", Record::AgedOut { at: AT, count: 12 }),
+        (
+            "numbers_raised",
+            Record::NumbersRaised {
+                at: AT,
+                recipient: 2,
+                seq_last: 300,
+            },
+        ),
+        (
+            "site_set_back",
+            Record::SiteSetBack {
+                at: AT,
+                recipient: 2,
+            },
+        ),
+        (
+            "acks_damaged",
+            Record::AcksDamaged {
+                at: AT,
+                source: 11,
+                damaged: vec![5, 300],
+            },
+        ),
+        (
+            "damaged",
+            Record::Damaged {
+                at: AT,
+                damaged: vec![5, 300],
+            },
+        ),
+        ("time_passed", Record::TimePassed { at: AT }),
     ]
 }
 

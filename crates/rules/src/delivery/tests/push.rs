@@ -89,9 +89,9 @@ fn a_newer_connection_closes_the_older_and_takes_what_it_carried() {
     world.send(1..=2);
     world.pushed();
     let newer = world.connect("lyon");
-    assert!(world.effects.contains(&Effect::Supersede { connection: 1 }));
-    assert_eq!(world.pushed(), []);
+    assert_eq!(world.effects, [], "it is not ready");
     world.ready(newer);
+    assert!(world.effects.contains(&Effect::Supersede { connection: 1 }));
     let pushes = world.pushes();
     assert!(
         pushes
@@ -118,6 +118,30 @@ fn a_superseded_connection_is_not_listened_to() {
             .collect::<Vec<_>>(),
         [newer]
     );
+}
+
+#[test]
+fn a_connection_that_its_client_has_given_up_takes_nobodys_place() {
+    let mut world = World::new();
+    let current = world.online();
+    let abandoned = world.connect("lyon");
+    world.send([1]);
+    world.disconnect(abandoned);
+    world.send([2]);
+    let connections: Vec<_> = world.pushes().iter().map(|p| p.connection).collect();
+    assert_eq!(connections, [current, current]);
+    assert_eq!(world.ready_saying(abandoned, 7, 0, 1), None);
+}
+
+#[test]
+fn a_client_that_never_becomes_ready_gets_four_connections_and_no_more() {
+    let mut world = World::new();
+    for _ in 0..4 {
+        world.connect("lyon");
+    }
+    assert_eq!(world.effects, []);
+    world.connect("lyon");
+    assert_eq!(world.effects, [Effect::Supersede { connection: 1 }]);
 }
 
 #[test]
@@ -337,4 +361,71 @@ fn what_the_site_has_already_is_not_undeliverable() {
     world.ack(1, Stage::Stored, 1);
     undeliverable(&mut world, 1);
     assert_eq!(world.place(1), Some(Place::Received));
+}
+
+#[test]
+fn an_agent_whose_store_is_an_older_copy_of_itself_is_offered_what_it_had_stored() {
+    let mut world = World::new();
+    world.online();
+    world.send(1..=3);
+    for number in 1..=3 {
+        world.ack(number, Stage::Stored, 1);
+    }
+    world.pushed();
+    ready_having(&mut world, 1, 3);
+    assert_eq!(world.pushed(), [], "it has all three");
+    ready_having(&mut world, 1, 1);
+    assert_eq!(
+        world.pushed(),
+        [(1, 2), (2, 2), (3, 2)],
+        "it told of three and has one"
+    );
+}
+
+/// `lyon` comes back and says that the highest number it has is `highest`.
+fn ready_having(world: &mut World, cursor: Seq, highest: Seq) {
+    let connection = world.connect("lyon");
+    world.input(Input::Ready {
+        connection,
+        agent_epoch: 7,
+        floor: 1,
+        cursor,
+        highest: Some(highest),
+        centre_epoch: 1,
+    });
+}
+
+fn ready_with_floor(world: &mut World, floor: Seq, cursor: Seq) -> Welcome {
+    let connection = world.connect("lyon");
+    let reply = world.input(Input::Ready {
+        connection,
+        agent_epoch: 7,
+        floor,
+        cursor,
+        highest: Some(cursor),
+        centre_epoch: 1,
+    });
+    match reply {
+        Reply::Ready(Some(welcome)) => welcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn numbers_that_the_agent_knows_and_the_store_has_lost_are_never_given_again() {
+    let mut world = World::new();
+    world.send([1]);
+    let welcome = ready_with_floor(&mut world, 40, 50);
+    assert_eq!(welcome.gap, Some(Gap::OtherEpoch), "it is told");
+    assert_eq!(world.submit(message(2, "lyon")).unwrap().seq, 51);
+    world.restart();
+    assert_eq!(world.submit(message(3, "lyon")).unwrap().seq, 52);
+}
+
+#[test]
+fn no_client_uses_up_the_numbers_there_are() {
+    let mut world = World::new();
+    let welcome = ready_with_floor(&mut world, 0, Seq::MAX);
+    assert_eq!(welcome.gap, Some(Gap::OtherEpoch));
+    assert_eq!(world.submit(message(1, "lyon")).unwrap().seq, 1);
 }

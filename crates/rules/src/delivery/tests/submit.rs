@@ -155,6 +155,7 @@ fn sends_grow_the_store_and_acknowledgements_do_not() {
     let acks = Input::Acks {
         source: 1,
         through: 1,
+        damaged: vec![],
         acks: vec![],
     };
     assert!(!Centre::grows(&acks));

@@ -97,7 +97,7 @@ fn a_finished_message_and_its_key_are_forgotten_after_their_retention() {
     world.submit(keyed(1)).unwrap();
     world.ack(1, Stage::Acknowledged, 1);
     let retention = world.policy.retention;
-    world.pass(retention - Duration::from_micros(1));
+    pass_watched(&mut world, retention - Duration::from_micros(1));
     assert!(world.place(1).is_some());
     world.pass(Duration::from_micros(1));
     assert_eq!(world.place(1), None);
@@ -105,6 +105,57 @@ fn a_finished_message_and_its_key_are_forgotten_after_their_retention() {
     assert!(!world.submit(keyed(2)).unwrap().repeated);
     world.ack(1, Stage::Acknowledged, 1);
     assert_eq!(world.kept(), [Why::Orphan]);
+}
+
+/// Time passes while the centre runs: it looks whenever it asked to.
+fn pass_watched(world: &mut World, by: Duration) {
+    let until = world.now + by;
+    while let Some(next) = world.centre.next_deadline().filter(|next| *next <= until) {
+        world.pass(next.since(world.now));
+    }
+    world.pass(until.since(world.now));
+}
+
+#[test]
+fn a_clock_that_jumps_forward_makes_the_centre_forget_nothing() {
+    let mut world = World::new();
+    world.send([1]);
+    world.ack(1, Stage::Acknowledged, 1);
+    let (noon, retention) = (world.now, world.policy.retention);
+    world.pass(retention * 100);
+    assert!(world.place(1).is_some(), "nobody watched that time pass");
+    world.now = noon;
+    world.pass(Duration::ZERO);
+    pass_watched(&mut world, retention);
+    assert_eq!(world.place(1), None, "nor does it remember for ever");
+}
+
+#[test]
+fn what_ended_while_the_clock_was_ahead_ages_like_the_rest() {
+    let mut world = World::new();
+    let noon = world.now;
+    world.now = noon + world.policy.retention * 1000;
+    world.send([1]);
+    world.ack(1, Stage::Acknowledged, 1);
+    world.now = noon;
+    world.send([2]);
+    world.ack(2, Stage::Acknowledged, 1);
+    let retention = world.policy.retention;
+    pass_watched(&mut world, retention);
+    assert_eq!((world.place(1), world.place(2)), (None, None));
+}
+
+#[test]
+fn a_token_that_only_seemed_to_be_over_holds_nothing_up_once_the_clock_is_right() {
+    let mut world = World::new();
+    let noon = world.now;
+    world.online();
+    world.now = noon + TOKEN_LIFE * 2;
+    world.send([1]);
+    assert_eq!(world.pushed(), []);
+    world.now = noon;
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.pushed(), [(1, 1)]);
 }
 
 #[test]

@@ -83,6 +83,14 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
                 inboxed: b"\x01\x01",
             },
         ),
+        (
+            "damaged",
+            Record::Damaged {
+                at: AT,
+                damaged: vec![5, 300],
+            },
+        ),
+        ("marked", Record::Marked { at: AT }),
     ]
 }
 

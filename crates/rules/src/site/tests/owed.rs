@@ -118,8 +118,9 @@ fn the_cursor_is_the_highest_number_below_which_all_arrived() {
         Standing {
             epoch: 1,
             centre_epoch: 5,
-            floor: 0,
-            cursor: 4
+            floor: 1,
+            cursor: 4,
+            highest: 4
         }
     );
 }
@@ -144,7 +145,7 @@ fn what_will_never_be_pushed_again_is_forgotten_once_it_is_done_and_told() {
 }
 
 #[test]
-fn a_push_that_strayed_from_below_the_floor_is_dropped_although_it_was_forgotten() {
+fn a_push_from_below_the_floor_is_not_worked_on_and_ends_where_a_person_sees_it() {
     let mut world = World::new();
     world.welcomed(5, 1);
     world.arrive_all([1]);
@@ -153,8 +154,13 @@ fn a_push_that_strayed_from_below_the_floor_is_dropped_although_it_was_forgotten
     world.welcomed(5, 2);
     assert!(!world.site.state().knows(id(1), 1));
     world.working();
-    assert!(!world.arrive(arrival(1, "default")));
-    assert_eq!((world.working(), world.owes()), (vec![], vec![]));
+    world.arrive(arrival(1, "default"));
+    assert_eq!(world.working(), [], "it may have been worked on");
+    assert_eq!(
+        world.owes(),
+        [(1, Stage::Stored, 1), (1, Stage::Dead, 0)],
+        "silence would have it pushed for ever"
+    );
 }
 
 #[test]
@@ -190,7 +196,7 @@ fn another_life_of_the_centre_keeps_what_was_seen_and_counts_from_the_start() {
     let standing = world.standing();
     assert_eq!(
         (standing.centre_epoch, standing.floor, standing.cursor),
-        (6, 0, 0)
+        (6, 1, 0)
     );
     assert!(!world.arrive(arrival(1, "default")), "ids are compared");
     assert_eq!(world.working(), []);

@@ -97,12 +97,13 @@ impl Random {
                 attempts_max,
             } => {
                 let lane = *self.lanes.entry(id(number)).or_insert(lane);
+                let forgotten = u64::from(number) < world.standing().floor;
                 let new = world.arrive(Arrival {
                     attempt: attempt.into(),
                     attempts_max: attempts_max.map(Into::into),
                     ..arrival(number, ["a", "b", "c"][usize::from(lane)])
                 });
-                if new {
+                if new && !forgotten {
                     self.arrived.entry(lane).or_default().push(id(number));
                 }
             }

@@ -232,3 +232,43 @@ fn a_long_waiting_message_is_copied_forward_and_worked_on_from_its_copy() {
     };
     assert!(matches!(decode_record(inboxed), Ok(Record::Inboxed { .. })));
 }
+
+#[test]
+fn a_site_that_is_about_to_stop_begins_no_attempt_and_so_none_is_cut_short() {
+    let mut world = World::with(Policy {
+        workers: 1,
+        ..Policy::default()
+    });
+    world.arrive_all(1..=2);
+    assert_eq!(world.working(), [(1, 1)]);
+    world.input(Input::StopWork);
+    assert_eq!(world.effects.last(), Some(&Effect::NoMoreWork));
+    world.worked(1, 1, done());
+    world.arrive_all([3]);
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.site.next_deadline(), None);
+    assert_eq!(world.working(), []);
+    world.restart();
+    let works = world.works();
+    assert_eq!(
+        (works[0].id, works[0].attempt, works[0].possibly_repeated),
+        (id(2), 1, false)
+    );
+}
+
+#[test]
+fn a_group_of_arrivals_is_taken_in_whole_and_in_order() {
+    let mut world = World::new();
+    let group = (1..=3).map(|number| arrival(number, "default")).collect();
+    assert_eq!(
+        world.input(Input::Arrived(group)),
+        Reply::Arrived { new: 3 }
+    );
+    assert_eq!(world.working(), [(1, 1)]);
+    let again = [2, 4].map(|number| arrival(number, "default")).to_vec();
+    assert_eq!(
+        world.input(Input::Arrived(again)),
+        Reply::Arrived { new: 1 }
+    );
+    assert_eq!(world.standing().cursor, 4);
+}
