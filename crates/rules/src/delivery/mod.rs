@@ -14,6 +14,7 @@
 mod acks;
 mod ends;
 mod presence;
+mod recipient;
 mod record;
 mod retention;
 mod state;

@@ -1,7 +1,7 @@
 //! What may be pushed now: lowest number first, as much as the window holds, while the token lasts.
 
+use super::recipient::{Live, Pending, Recipient};
 use super::record::{Cause, RecipientNo, Record, Seq};
-use super::state::{Live, Pending, Recipient};
 use super::{Centre, Effect, Policy, Push};
 use crate::machine::Out;
 use crate::planted::Planted;
