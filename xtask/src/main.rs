@@ -5,6 +5,7 @@
 
 mod bench_peers;
 mod checkout;
+mod client_cases;
 mod end_to_end;
 mod steps;
 mod test;
@@ -20,6 +21,8 @@ usage: cargo xtask <command>
   tidy           the house rules only: arrows between crates, manifests, sources
   e2e            end-to-end tests of real processes and of the official SignalR client
                  [--release]  test the optimised binary
+  client-cases   our client, the official Java one and the Go one against our server; against the original too
+                 where COUNTERSIGN_DOTNET_PEERS names the folder that it was unpacked into
   bench-peers    our product and the least a server can do, in turn, as ratios
                  [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
   torture        real processes, killed at random; nothing may be lost, repeated or reordered
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "tidy" => tidy::run(),
         "e2e" => end_to_end::run(rest),
+        "client-cases" => client_cases::run(),
         "bench-peers" => bench_peers::run(rest),
         "torture" => torture::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),

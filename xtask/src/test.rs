@@ -7,6 +7,7 @@
 
 use anyhow::Result;
 
+use crate::client_cases;
 use crate::end_to_end;
 use crate::steps::{Steps, cargo, must_run, succeeds};
 use crate::tidy;
@@ -53,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
     steps.step("official client", || {
         end_to_end::official_client(end_to_end::Build::Debug)
     })?;
+    client_cases::run_steps(&mut steps)?;
     steps.finish();
     Ok(())
 }
