@@ -225,7 +225,16 @@ fn connector(options: &Options, tokens: &Arc<Tokens>) -> Result<Connector, Error
     let wrong = |error: signalr_client::Error| Error::option("hub_url", error.to_string());
     let mut client = signalr_client::Options::new(&options.hub_url)
         .map_err(wrong)?
-        .with(|client| client.incoming_max = INCOMING_MAX);
+        .with(|client| {
+            client.incoming_max = INCOMING_MAX;
+            client.proxy = options.hub_proxy.clone();
+            // The agent itself comes back with a new token, so that hub and agent agree on the one in use.
+            client.refresh_before_expiry = None;
+        });
+    if let Some(pem) = &options.hub_roots {
+        let wrong = |error: signalr_client::Error| Error::option("hub_roots", error.to_string());
+        client = client.trust(pem).map_err(wrong)?;
+    }
     if !matches!(options.token, TokenSource::None) {
         let tokens = Arc::clone(tokens);
         client = client.token(move || {

@@ -18,6 +18,11 @@ pub struct Options {
     /// it where the site reaches the ack API by another name than the centre does, or where the
     /// hub shall not decide where the token is sent.
     pub ack_url: Option<String>,
+    /// The proxy on the way to the hub. Default: none.
+    pub hub_proxy: Option<signalr_client::Proxy>,
+    /// Authorities, as PEM text, whose certificates are good at the hub besides those that the machine trusts.
+    /// Default: none.
+    pub hub_roots: Option<Vec<u8>>,
     /// Directory of the inbox and of what else the agent keeps. One process at a time uses it.
     pub data_dir: PathBuf,
     /// Where the token for hub and ack API comes from. Default: none is sent.
@@ -58,6 +63,8 @@ impl Options {
         Self {
             hub_url: hub_url.into(),
             ack_url: None,
+            hub_proxy: None,
+            hub_roots: None,
             data_dir: data_dir.into(),
             token: TokenSource::None,
             policy: Policy::default(),
