@@ -102,6 +102,12 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// How much longer than it says a token is accepted.
+    #[must_use]
+    pub fn clock_skew(&self) -> Duration {
+        self.options.clock_skew
+    }
+
     /// A verifier that believes `keys`.
     #[must_use]
     pub fn new(keys: KeySet, options: Options) -> Self {

@@ -1,10 +1,11 @@
 //! What a client can call, and what the engine hears of its coming and going.
 
-use crate::connections::Connections;
+use crate::connections::{Connections, Late};
+use crate::outlet::SUPERSEDED;
 use crate::tokens::Client;
 use countersign_driver::{AskError, Handle};
 use countersign_rules::Timestamp;
-use countersign_rules::delivery::{Centre, Gap, Input, Reply, Welcome};
+use countersign_rules::delivery::{Centre, Gap, Input, Refusal, Reply, Welcome};
 use serde::{Deserialize, Deserializer, Serialize};
 use signalr_server::{Caller, ConnectionHandle, Disconnect, Hub, HubError, Methods};
 use std::sync::Arc;
@@ -35,6 +36,40 @@ struct ReadyRequest {
     centre_epoch: u64,
 }
 
+/// Why a connection is not let in.
+enum Unwelcome {
+    /// It would be the same the next time.
+    ForGood(HubError),
+    /// Its client is to come back.
+    ComeBack(&'static str),
+    /// A connection that its agent opened later is in already.
+    Late,
+}
+
+/// What a client is told whose token ended while it came in.
+const TOKEN_ENDED: &str = "The token has ended: come back with a new one.";
+
+/// What a client is told that meets a centre going down, or unable to write.
+const NOT_NOW: &str = "The centre takes no connection at the moment: come back.";
+
+impl From<HubError> for Unwelcome {
+    fn from(error: HubError) -> Self {
+        Self::ForGood(error)
+    }
+}
+
+impl From<AskError> for Unwelcome {
+    fn from(_: AskError) -> Self {
+        Self::ComeBack(NOT_NOW)
+    }
+}
+
+impl From<Late> for Unwelcome {
+    fn from(Late: Late) -> Self {
+        Self::Late
+    }
+}
+
 /// What it is answered.
 #[derive(Debug, Serialize)]
 struct ReadyAnswer {
@@ -62,25 +97,46 @@ impl DeliveryHub {
     }
 
     /// Lets a connection in: its term is durable when this returns.
-    async fn connect(&self, connection: &ConnectionHandle) -> Result<u64, HubError> {
+    async fn connect(&self, connection: &ConnectionHandle) -> Result<u64, Unwelcome> {
         let Some(client) = connection.identity().claims::<Client>().cloned() else {
-            return Err(HubError::new("the token speaks for no agent"));
+            return Err(HubError::new("the token speaks for no agent").into());
         };
-        let number = self.connections.add(connection);
-        let input = Input::Connect {
-            tenant: client.tenant,
-            agent: client.agent,
-            connection: number,
-            token_expires_at: Timestamp(client.token_expires_at_unix_s.saturating_mul(1_000_000)),
+        self.connections.rested().await;
+        let answer = {
+            let _in_order = self.connections.entering.lock().await;
+            let who = (client.tenant.clone(), client.agent.clone());
+            let number = self.connections.add(connection, who, client.opened)?;
+            let input = Input::Connect {
+                tenant: client.tenant,
+                agent: client.agent,
+                connection: number,
+                token_expires_at: Timestamp(
+                    client.token_expires_at_unix_s.saturating_mul(1_000_000),
+                ),
+            };
+            (number, self.centre.bring(input).await?)
         };
-        match self.centre.ask(input).await? {
+        let (number, answer) = answer;
+        match answer.await? {
             Reply::Connected(Ok(_)) => Ok(number),
-            Reply::Connected(Err(refusal)) => Err(HubError::new(refusal.to_string())),
-            other => Err(unexpected(&other)),
+            Reply::Connected(Err(Refusal::TokenExpired)) => Err(Unwelcome::ComeBack(TOKEN_ENDED)),
+            Reply::Connected(Err(refusal)) => Err(HubError::new(refusal.to_string()).into()),
+            other => Err(unexpected(&other).into()),
         }
     }
 
-    async fn ready(&self, connection: u64, says: &ReadyRequest) -> Result<ReadyAnswer, HubError> {
+    async fn enter(&self, connection: &ConnectionHandle) -> Result<(), Unwelcome> {
+        let number = self.connect(connection).await?;
+        if connection
+            .query("ready")
+            .is_some_and(|value| value.eq_ignore_ascii_case("auto"))
+        {
+            self.ready(number, &ReadyRequest::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn ready(&self, connection: u64, says: &ReadyRequest) -> Result<ReadyAnswer, Unwelcome> {
         let input = Input::Ready {
             connection,
             agent_epoch: says.epoch,
@@ -91,8 +147,10 @@ impl DeliveryHub {
         };
         match self.centre.ask(input).await? {
             Reply::Ready(Some(welcome)) => Ok(welcome.into()),
-            Reply::Ready(None) => Err(HubError::new("this connection was replaced by a newer one")),
-            other => Err(unexpected(&other)),
+            Reply::Ready(None) => {
+                Err(HubError::new("this connection was replaced by a newer one").into())
+            }
+            other => Err(unexpected(&other).into()),
         }
     }
 }
@@ -104,18 +162,27 @@ impl Hub for DeliveryHub {
 
     async fn on_connected(&self, caller: &Caller<Self>) -> Result<(), HubError> {
         let connection = caller.connection();
-        let number = self.connect(connection).await?;
-        if connection
-            .query("ready")
-            .is_some_and(|value| value.eq_ignore_ascii_case("auto"))
-        {
-            self.ready(number, &ReadyRequest::default()).await?;
+        match self.enter(connection).await {
+            Ok(()) => Ok(()),
+            // An error would close the connection for good.
+            Err(Unwelcome::ComeBack(why)) => {
+                connection.close(Some(why), true);
+                Ok(())
+            }
+            Err(Unwelcome::Late) => {
+                connection.close(Some(SUPERSEDED), false);
+                Ok(())
+            }
+            Err(Unwelcome::ForGood(error)) => Err(error),
         }
-        Ok(())
     }
 
     async fn on_disconnected(&self, caller: &Caller<Self>, why: Disconnect) {
-        let Some(connection) = self.connections.remove(caller.connection()) else {
+        let Some(client) = caller.connection().identity().claims::<Client>() else {
+            return;
+        };
+        let who = (client.tenant.clone(), client.agent.clone());
+        let Some(connection) = self.connections.remove(caller.connection(), &who) else {
             return;
         };
         tracing::debug!(connection, ?why, "a connection ended");
@@ -135,7 +202,13 @@ async fn ready(
 ) -> Result<ReadyAnswer, HubError> {
     let connection = hub.connections.number_of(caller.connection());
     let connection = connection.ok_or_else(|| HubError::new("this connection has ended"))?;
-    hub.ready(connection, &says).await
+    hub.ready(connection, &says)
+        .await
+        .map_err(|unwelcome| match unwelcome {
+            Unwelcome::ForGood(error) => error,
+            Unwelcome::ComeBack(why) => HubError::new(why),
+            Unwelcome::Late => HubError::new(SUPERSEDED),
+        })
 }
 
 impl From<Welcome> for ReadyAnswer {

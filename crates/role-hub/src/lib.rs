@@ -30,6 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
 
+/// Largest body of a message that every connection carries: what the hub sends and an agent
+/// receives as one hub message (16 MiB), less room for the longest envelope around it.
+pub const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64 * 1024;
+
+/// Largest hub message sent. Clients of this product receive as much, and no more.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
 /// How the hub works.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -83,6 +90,7 @@ impl HubRole {
         let server = HubServer::new(hub)
             .auth(Tokens::new(verifier))
             .with(|options| {
+                options.message_bytes_max = MESSAGE_BYTES_MAX;
                 options.outbox_bytes_max = self.options.outbox_bytes_max;
                 // Bytes are what bounds a connection here: a window of many small messages must fit.
                 options.outbox_messages_max = usize::MAX;

@@ -2,18 +2,30 @@
 
 use crate::connections::Connections;
 use crate::envelope;
-use countersign_driver::Bodies;
-use countersign_rules::delivery::{Push, decode_accepted};
+use bytes::Bytes;
+use countersign_driver::journal::ReadError;
+use countersign_rules::Position;
+use countersign_rules::ack::Outcome;
+use countersign_rules::delivery::{Input, Push, decode_accepted};
 use signalr_server::{ConnectionHandle, PushError};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a client is told that reads more slowly than is sent to it.
 const TAKES_NO_MORE: &str =
     "This connection takes no more: what it did not get is pushed again over the next one.";
 
+/// What a client is told when a message for it cannot be read at the moment.
+const DISK_SILENT: &str =
+    "A message could not be read: it is pushed again over the next connection, in its turn.";
+
+/// Pause before anybody new is let in after the disk did not answer, so that nobody spins.
+const DISK_REST: Duration = Duration::from_secs(1);
+
 /// What a client is told that has been replaced. Two that take turns would deliver nothing, so it is
 /// not to come back by itself.
-const SUPERSEDED: &str = "Superseded: a newer connection of the same agent took over. If both are \
+pub(crate) const SUPERSEDED: &str = "Superseded: a newer connection of the same agent took over. If both are \
     meant to run, give each a name and a token of its own.";
 
 /// Carries out pushes and fencing. One value belongs to the engine's loop.
@@ -38,26 +50,37 @@ impl HubOutlet {
         }
     }
 
-    /// Puts a message into its connection's queue.
+    /// Puts a message, read back by `read`, into its connection's queue. What it answers is for the
+    /// engine: a message that can never be pushed.
     ///
     /// A connection that is gone needs nothing: its end is on its way to the engine. One that
-    /// cannot take the message is closed, which leads to the same.
-    pub fn push(&mut self, push: &Push, bodies: &Bodies) {
-        let Some(connection) = self.connection(push.connection) else {
-            return;
-        };
-        let record = match bodies.read(push.accepted) {
+    /// cannot take the message, or whose message the disk does not give now, is closed, which leads
+    /// to the same: nothing behind that message overtakes it (I6).
+    pub fn push(
+        &mut self,
+        push: &Push,
+        read: impl FnOnce(Position) -> Result<Bytes, ReadError>,
+    ) -> Option<Input> {
+        let connection = self.connection(push.connection)?;
+        if !connection.is_open() {
+            return None;
+        }
+        let record = match read(push.accepted) {
             Ok(record) => record,
+            Err(error @ (ReadError::Damaged(_) | ReadError::Trimmed(_))) => {
+                return Some(undeliverable(push, "body-damaged", &error.to_string()));
+            }
             Err(error) => {
-                tracing::error!(id = %push.id, %error, "a message cannot be read back for its push");
-                return;
+                tracing::error!(id = %push.id, %error, "a connection is closed because its next message cannot be read now");
+                self.connections.rest(Instant::now() + DISK_REST);
+                connection.close(Some(DISK_SILENT), true);
+                return None;
             }
         };
         let accepted = match decode_accepted(&record) {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::error!(id = %push.id, %error, "a message is not understood when it is pushed");
-                return;
+                return Some(undeliverable(push, "body-unreadable", &error.to_string()));
             }
         };
         self.scratch.clear();
@@ -68,11 +91,15 @@ impl HubOutlet {
             Err(PushError::Closed) => {
                 tracing::debug!(connection = push.connection, id = %push.id, "pushed to a closed connection");
             }
+            Err(error @ PushError::TooLarge { .. }) => {
+                return Some(undeliverable(push, "too-large", &error.to_string()));
+            }
             Err(error) => {
                 tracing::warn!(connection = push.connection, %error, "a connection is closed because it takes no push");
                 connection.close(Some(TAKES_NO_MORE), true);
             }
         }
+        None
     }
 
     /// Ends a connection that a newer one of the same agent has replaced. Its client is told to
@@ -93,5 +120,19 @@ impl HubOutlet {
         let connection = self.connections.get(number)?;
         self.last = Some((number, connection.clone()));
         Some(connection)
+    }
+}
+
+/// Ends the message: it would be the same at the next push, and at every one after.
+fn undeliverable(push: &Push, code: &str, detail: &str) -> Input {
+    tracing::error!(id = %push.id, code, detail, "a message can never be pushed; it ends dead");
+    Input::Undeliverable {
+        id: push.id,
+        generation: push.generation,
+        reason: Outcome {
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+            data: Vec::new(),
+        },
     }
 }

@@ -6,11 +6,11 @@ mod support;
 
 use axum::http::StatusCode;
 use countersign_rules::ack::Stage;
-use countersign_rules::delivery::Place;
+use countersign_rules::delivery::{End, Place};
 use countersign_rules::{LaneName, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{EPOCH, World};
+use support::{EPOCH, Reads, World};
 
 fn id(envelope: &Value) -> &str {
     envelope["id"].as_str().unwrap()
@@ -188,7 +188,7 @@ async fn only_agents_with_a_token_for_the_hub_are_let_in() {
 
 #[tokio::test]
 async fn a_connection_ends_with_its_token_and_the_client_may_come_back() {
-    let world = World::new().await;
+    let world = World::with(|_, expected| expected.clock_skew = Duration::ZERO).await;
     let token = world.token("hub", Some("lyon"), Duration::from_secs(2));
     let mut client = world.connect_with(&token, "ready=auto").await.unwrap();
     let close = client.record().await;
@@ -208,7 +208,7 @@ async fn a_connection_ends_with_its_token_and_the_client_may_come_back() {
 
 #[tokio::test]
 async fn a_queue_that_overflows_closes_the_connection_and_loses_nothing() {
-    let world = World::with(|options| options.outbox_bytes_max = 64 * 1024).await;
+    let world = World::with(|options, _| options.outbox_bytes_max = 64 * 1024).await;
     let body = format!(r#""{}""#, "x".repeat(100 * 1024));
     let mut sent = Vec::new();
     for _ in 0..4 {
@@ -258,4 +258,95 @@ async fn draining_asks_to_come_back_elsewhere_and_lets_nobody_in() {
     let token = world.token("hub", Some("lyon"), Duration::from_secs(60));
     let refused = world.connect_with(&token, "ready=auto").await;
     assert_eq!(refused.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
+}
+
+#[tokio::test]
+async fn a_message_that_the_disk_does_not_give_now_is_overtaken_by_none_behind_it() {
+    let world = World::new().await;
+    let mut client = world.connect("ready=auto").await;
+    *world.reads.lock().unwrap() = Reads::FailsOnce;
+    let mut sent = Vec::new();
+    for n in 0..3 {
+        sent.push(world.send(&n.to_string()).await.to_string());
+    }
+    let close = client.record().await;
+    assert_eq!(
+        (&close["type"], &close["allowReconnect"]),
+        (&json!(7), &json!(true)),
+        "{close}"
+    );
+    let mut client = world.connect("ready=auto").await;
+    for message in sent {
+        assert_eq!(id(&client.push().await.1), message);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_damaged_ends_dead_with_the_reason_and_holds_up_none() {
+    let world = World::new().await;
+    *world.reads.lock().unwrap() = Reads::Damaged(1);
+    let (damaged, whole) = (world.send("1").await, world.send("2").await);
+    let mut client = world.connect("ready=auto").await;
+    assert_eq!(id(&client.push().await.1), whole.to_string());
+    assert_eq!(world.view(damaged).await.place, Place::Ended(End::Dead));
+}
+
+#[tokio::test]
+async fn a_message_larger_than_any_connection_carries_ends_dead_and_holds_up_none() {
+    let world = World::new().await;
+    let large = format!("\"{}\"", "x".repeat(17 << 20));
+    let (large, small) = (world.send(&large).await, world.send("2").await);
+    let mut client = world.connect("ready=auto").await;
+    assert_eq!(id(&client.push().await.1), small.to_string());
+    assert_eq!(world.view(large).await.place, Place::Ended(End::Dead));
+}
+
+#[tokio::test]
+async fn a_token_within_the_allowance_for_clocks_lets_a_connection_in() {
+    let world = World::with(|_, expected| expected.clock_skew = Duration::from_secs(3600)).await;
+    let (ttl, ago) = (Duration::from_secs(60), Duration::from_secs(120));
+    let token = world.token_of_old("hub", Some("lyon"), ttl, ago);
+    let mut client = world.connect_with(&token, "ready=auto").await.unwrap();
+    let message = world.send("1").await;
+    assert_eq!(id(&client.push().await.1), message.to_string());
+}
+
+#[tokio::test]
+async fn a_client_that_meets_a_centre_going_down_is_asked_to_come_back() {
+    let mut world = World::new().await;
+    world.stop_engine().await;
+    let mut client = world.connect("ready=auto").await;
+    let close = client.record().await;
+    assert_eq!(
+        (&close["type"], &close["allowReconnect"]),
+        (&json!(7), &json!(true)),
+        "{close}"
+    );
+}
+
+#[tokio::test]
+async fn the_late_handshake_of_a_socket_given_up_displaces_no_newer_connection() {
+    let world = World::new().await;
+    let token = world.token("hub", Some("lyon"), Duration::from_secs(60));
+    let mut given_up = world.open(&token, "ready=auto").await.unwrap();
+    let mut newer = world.connect("ready=auto").await;
+    given_up.shake_hands().await;
+    let close = given_up.record().await;
+    assert_eq!(close["type"], 7, "{close}");
+    let message = world.send("1").await;
+    assert_eq!(id(&newer.push().await.1), message.to_string());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_opened_first_still_comes_in_once_the_later_one_is_gone() {
+    let world = World::new().await;
+    let token = world.token("hub", Some("lyon"), Duration::from_secs(60));
+    let mut first = world.open(&token, "ready=auto").await.unwrap();
+    let mut later = world.connect("ready=auto").await;
+    let message = world.send("1").await;
+    later.push().await;
+    later.vanish();
+    world.until_offline(message).await;
+    first.shake_hands().await;
+    assert_eq!(id(&first.push().await.1), message.to_string());
 }

@@ -1,6 +1,6 @@
 //! Reading a configuration: file first, then the environment over it.
 
-use super::Config;
+use super::{Config, values};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     let mut config = parse(&text, path, variables)?;
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     resolve_paths(&mut config, &base);
+    values::check(&config)?;
     Ok(config)
 }
 

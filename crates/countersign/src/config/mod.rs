@@ -5,6 +5,7 @@
 
 mod load;
 mod schema;
+mod values;
 
 pub(crate) use load::load;
 pub(crate) use schema::{

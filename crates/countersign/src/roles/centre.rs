@@ -18,7 +18,7 @@ struct CentreOutlet {
 impl Outlet<Centre> for CentreOutlet {
     fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
         match effect {
-            Effect::Push(push) => self.hub.push(&push, bodies),
+            Effect::Push(push) => return self.hub.push(&push, |at| bodies.read(at)),
             Effect::Supersede { connection } => self.hub.supersede(connection),
             Effect::Changed { id } => self.watchers.changed(id),
             Effect::CopyForward { id, accepted } => match bodies.read(accepted) {

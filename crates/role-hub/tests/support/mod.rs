@@ -1,21 +1,22 @@
 //! The hub on a real port over a real engine, and a client that speaks the wire by hand.
 
 use axum::http::StatusCode;
+use bytes::Bytes;
 use countersign_access::{
     Grant, Issuer, KeySet, Options as Expected, Scopes, SigningKey, Verifier,
 };
-use countersign_driver::journal::{self, NewStore, RealFiles};
+use countersign_driver::journal::{self, Damaged, NewStore, ReadError, RealFiles, Reason};
 use countersign_driver::{Bodies, Handle, Outlet, Service, open};
 use countersign_role_hub::{Drain, HubOutlet, HubRole, Options};
 use countersign_rules::ack::{Ack, AckItem, Outcome, Stage};
-use countersign_rules::delivery::{Centre, Effect, Input, Policy, Reply, Submission, View};
+use countersign_rules::delivery::{Centre, Effect, Input, Policy, Push, Reply, Submission, View};
 use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,13 +27,49 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const EPOCH: u64 = 1_795_000_000_000_001;
 
-struct ToHub(HubOutlet);
+/// Hands pushes to the hub; reading a message back may be told to fail.
+struct ToHub {
+    hub: HubOutlet,
+    reads: Arc<Mutex<Reads>>,
+}
+
+/// How the disk gives messages back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Well,
+    /// Once, the disk does not answer.
+    FailsOnce,
+    /// The message with this number is damaged.
+    Damaged(u64),
+}
+
+impl ToHub {
+    fn read(&self, push: &Push, bodies: &Bodies) -> Result<Bytes, ReadError> {
+        let position = push.accepted;
+        let mut reads = self.reads.lock().unwrap();
+        match *reads {
+            Reads::FailsOnce => {
+                *reads = Reads::Well;
+                let error = std::io::Error::other("told to fail");
+                Err(ReadError::Io { position, error })
+            }
+            Reads::Damaged(seq) if seq == push.seq => Err(ReadError::Damaged(Damaged {
+                position,
+                reason: Reason::Checksum,
+            })),
+            _ => bodies.read(position),
+        }
+    }
+}
 
 impl Outlet<Centre> for ToHub {
     fn carry_out(&mut self, effect: Effect, bodies: &Bodies) -> Option<Input> {
         match effect {
-            Effect::Push(push) => self.0.push(&push, bodies),
-            Effect::Supersede { connection } => self.0.supersede(connection),
+            Effect::Push(push) => {
+                let read = self.read(&push, bodies);
+                return self.hub.push(&push, |_| read);
+            }
+            Effect::Supersede { connection } => self.hub.supersede(connection),
             _ => {}
         }
         None
@@ -42,20 +79,21 @@ impl Outlet<Centre> for ToHub {
 pub(crate) struct World {
     pub(crate) centre: Handle<Centre>,
     pub(crate) drain: Drain,
+    pub(crate) reads: Arc<Mutex<Reads>>,
     address: SocketAddr,
     issuer: Issuer,
     acks_read: AtomicU64,
     ids: AtomicU64,
-    _service: Service<Centre>,
+    service: Service<Centre>,
     _directory: TempDir,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with(|_| {}).await
+        Self::with(|_, _| {}).await
     }
 
-    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Options, &mut Expected)) -> Self {
         let directory = TempDir::new().unwrap();
         let files = RealFiles::new(directory.path()).unwrap();
         let journal = journal::Options {
@@ -66,14 +104,26 @@ impl World {
             store_id: [1; 16],
             epoch: EPOCH,
         };
-        let opened = open(Centre::new(Policy::default()), files, journal, new).unwrap();
+        // Larger than a connection carries, for the test of just that.
+        let policy = Policy {
+            body_bytes_max: 32 << 20,
+            window_bytes: 64 << 20,
+            ..Policy::default()
+        };
+        let opened = open(Centre::new(policy), files, journal, new).unwrap();
+        let mut expected = Expected::new("test", "countersign");
         let mut options = Options::new("http://127.0.0.1:7421/acks/v1/acks");
-        change(&mut options);
+        change(&mut options, &mut expected);
         let hub = HubRole::new(options);
-        let service = Service::start(opened, ToHub(hub.outlet()), Default::default()).unwrap();
+        let reads = Arc::new(Mutex::new(Reads::Well));
+        let to_hub = ToHub {
+            hub: hub.outlet(),
+            reads: Arc::clone(&reads),
+        };
+        let service = Service::start(opened, to_hub, Default::default()).unwrap();
         let centre = service.handle();
         let keys = KeySet::new().with_signing_key(SigningKey::generate().unwrap());
-        let verifier = Verifier::new(keys.clone(), Expected::new("test", "countersign"));
+        let verifier = Verifier::new(keys.clone(), expected);
         let (router, drain) = hub.serve(centre.clone(), Arc::new(verifier));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -86,11 +136,12 @@ impl World {
         let world = Self {
             centre,
             drain,
+            reads,
             address,
             issuer,
             acks_read: AtomicU64::new(0),
             ids: AtomicU64::new(0),
-            _service: service,
+            service,
             _directory: directory,
         };
         let (tenant, agent) = lyon();
@@ -103,6 +154,17 @@ impl World {
     }
 
     pub(crate) fn token(&self, scopes: &str, agent: Option<&str>, ttl: Duration) -> String {
+        self.token_of_old(scopes, agent, ttl, Duration::ZERO)
+    }
+
+    /// A token given out so long ago.
+    pub(crate) fn token_of_old(
+        &self,
+        scopes: &str,
+        agent: Option<&str>,
+        ttl: Duration,
+        ago: Duration,
+    ) -> String {
         let grant = Grant {
             subject: "the test".into(),
             tenant: "default".into(),
@@ -114,7 +176,10 @@ impl World {
             .duration_since(UNIX_EPOCH)
             .unwrap()
             .as_secs();
-        self.issuer.issue(&grant, now as i64).unwrap().token
+        self.issuer
+            .issue(&grant, (now - ago.as_secs()) as i64)
+            .unwrap()
+            .token
     }
 
     /// Sends a message to `lyon` with this body.
@@ -202,6 +267,12 @@ impl World {
         }
     }
 
+    /// The engine ends, while the hub still serves.
+    pub(crate) async fn stop_engine(&mut self) {
+        self.service.stop();
+        self.service.ended().await;
+    }
+
     /// Looks until `lyon` is not connected any more.
     pub(crate) async fn until_offline(&self, message: MessageId) {
         let offline = async { while self.view(message).await.online {} };
@@ -223,6 +294,13 @@ impl World {
         token: &str,
         query: &str,
     ) -> Result<Client, StatusCode> {
+        let mut client = self.open(token, query).await?;
+        client.shake_hands().await;
+        Ok(client)
+    }
+
+    /// Connects without the handshake.
+    pub(crate) async fn open(&self, token: &str, query: &str) -> Result<Client, StatusCode> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let url = format!("ws://{}/hub?access_token={token}&{query}", self.address);
         let (socket, _) = client_async(url, stream)
@@ -231,20 +309,11 @@ impl World {
                 Error::Http(response) => response.status(),
                 other => panic!("{other}"),
             })?;
-        let mut client = Client {
+        Ok(Client {
             socket,
             records: VecDeque::new(),
             calls: 0,
-        };
-        client
-            .write(&json!({"protocol": "json", "version": 1}))
-            .await;
-        assert_eq!(
-            client.record().await,
-            json!({}),
-            "the handshake is answered"
-        );
-        Ok(client)
+        })
     }
 }
 
@@ -255,6 +324,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) async fn shake_hands(&mut self) {
+        self.write(&json!({"protocol": "json", "version": 1})).await;
+        assert_eq!(self.record().await, json!({}), "the handshake is answered");
+    }
+
     async fn write(&mut self, record: &Value) {
         let text = format!("{record}\u{1e}");
         self.socket.send(Message::text(text)).await.unwrap();
