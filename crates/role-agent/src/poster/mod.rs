@@ -1,9 +1,11 @@
 //! The poster: brings every acknowledgement that is owed to the ack API, for ever if need be.
 //!
-//! Promise: an acknowledgement is struck off only after a 2xx (I12); whether hub, connection or
-//! back office are up does not matter here. An acknowledgement that the ack API cannot read is put
+//! Promise: an acknowledgement is struck off only once the ack API has named it as taken down (I12);
+//! a page that a proxy gives instead with status 200 names nothing. Whether hub, connection or back
+//! office are up does not matter here. An acknowledgement that the ack API cannot read is put
 //! aside and tried again later, and holds up no other.
 
+mod answer;
 mod body;
 
 use crate::address::AckAddress;
@@ -11,6 +13,7 @@ use crate::backoff::{Backoff, retry_after};
 use crate::client::{client_for, explain, read_up_to};
 use crate::status::{Board, now};
 use crate::token::Tokens;
+use answer::Verdict;
 use body::Item;
 use countersign_driver::{AskError, Handle};
 use countersign_rules::limits::ACKS_PER_POST_MAX;
@@ -51,7 +54,8 @@ enum Round {
 
 /// How the ack API took a request.
 enum Answer {
-    Taken,
+    /// It was read, and this is what became of each item.
+    Read(Verdict),
     /// It cannot read something in it, and never will.
     Unreadable(String),
     /// It is down, overloaded or does not know us.
@@ -101,7 +105,11 @@ impl Poster {
         let mut batches = vec![items];
         while let Some(items) = batches.pop() {
             match self.post(&url, &items).await {
-                Answer::Taken => self.strike_off(&items).await?,
+                Answer::Read(verdict) => {
+                    if let Some(round) = self.judged(&items, &verdict).await? {
+                        return Ok(round);
+                    }
+                }
                 Answer::NotNow { why, retry_after } => return Ok(self.failed(&why, retry_after)),
                 Answer::Unreadable(why) if items.len() == 1 => {
                     if let Some(round) = self.post_bare(&url, &items[0], &why).await? {
@@ -171,41 +179,62 @@ impl Poster {
         why: &str,
     ) -> Result<Option<Round>, AskError> {
         match self.post(url, &[item.bare()]).await {
-            Answer::Taken => {
+            Answer::Read(verdict) => {
                 let message = item.message_id();
                 tracing::warn!(
                     message,
                     why,
-                    "the acknowledgement was taken only without its words"
+                    "the acknowledgement was read only without its words"
                 );
-                self.strike_off(std::slice::from_ref(item)).await?;
-                Ok(None)
+                self.judged(std::slice::from_ref(item), &verdict).await
             }
             Answer::NotNow { why, retry_after } => Ok(Some(self.failed(&why, retry_after))),
-            Answer::Unreadable(_) if self.aside.len() >= ASIDE_MAX => {
-                // That many cannot all be wrong: it is the ack API that does not understand us.
-                Ok(Some(self.failed(why, None)))
-            }
-            Answer::Unreadable(_) => {
-                let message = item.message_id();
-                tracing::error!(
-                    message,
-                    why,
-                    "the ack API does not take this acknowledgement"
-                );
-                self.board.acks_failed(why);
-                self.aside.insert(item.number, Instant::now() + ASIDE_FOR);
-                Ok(None)
+            Answer::Unreadable(_) => Ok(self.put_aside(item, why)),
+        }
+    }
+
+    /// Does with each item what the ack API says became of it.
+    async fn judged(
+        &mut self,
+        items: &[Item],
+        verdict: &Verdict,
+    ) -> Result<Option<Round>, AskError> {
+        let taken: Vec<Item> = verdict.taken.iter().map(|at| items[*at].clone()).collect();
+        if !taken.is_empty() {
+            self.strike_off(&taken).await?;
+        }
+        for (at, why) in &verdict.refused {
+            if let Some(round) = self.put_aside(&items[*at], why) {
+                return Ok(Some(round));
             }
         }
+        let unnamed = verdict.unnamed.as_deref();
+        Ok(unnamed.map(|why| self.failed(why, None)))
+    }
+
+    /// Keeps an item for later that the ack API does not take, so that it holds up no other.
+    fn put_aside(&mut self, item: &Item, why: &str) -> Option<Round> {
+        if self.aside.len() >= ASIDE_MAX {
+            // That many cannot all be wrong: it is the ack API that does not understand us.
+            return Some(self.failed(why, None));
+        }
+        let message = item.message_id();
+        tracing::error!(
+            message,
+            why,
+            "the ack API does not take this acknowledgement"
+        );
+        self.board.acks_failed(why);
+        self.aside.insert(item.number, Instant::now() + ASIDE_FOR);
+        None
     }
 
     /// Posts `items`; a refused token is tried once more with another.
     async fn post(&mut self, url: &Url, items: &[Item]) -> Answer {
         let body = body::encode(items);
-        let mut answer = self.post_once(url, body.clone()).await;
+        let mut answer = self.post_once(url, items, body.clone()).await;
         if let Err(StatusCode::UNAUTHORIZED) = answer {
-            answer = self.post_once(url, body).await;
+            answer = self.post_once(url, items, body).await;
         }
         answer.unwrap_or_else(|status| Answer::NotNow {
             why: format!("the ack API answered {status}: it does not accept the token"),
@@ -214,7 +243,12 @@ impl Poster {
     }
 
     /// Posts once; the error is a status that says the token is no good, which is forgotten then.
-    async fn post_once(&mut self, url: &Url, body: Vec<u8>) -> Result<Answer, StatusCode> {
+    async fn post_once(
+        &mut self,
+        url: &Url,
+        items: &[Item],
+        body: Vec<u8>,
+    ) -> Result<Answer, StatusCode> {
         let not_now = |why: String, retry_after| Ok(Answer::NotNow { why, retry_after });
         let token = match self.tokens.current().await {
             Ok(token) => token,
@@ -240,7 +274,7 @@ impl Poster {
                 self.tokens.refused(&token).await;
                 Err(status)
             }
-            _ => Ok(judge(response).await),
+            _ => Ok(judge(response, items).await),
         }
     }
 
@@ -256,12 +290,11 @@ impl Poster {
     }
 }
 
-async fn judge(mut response: Response) -> Answer {
+async fn judge(mut response: Response, items: &[Item]) -> Answer {
     let status = response.status();
     if status.is_success() {
-        // Read to its end, so that the connection serves the next request too.
-        read_up_to(&mut response, ANSWER_BYTES_MAX).await;
-        return Answer::Taken;
+        let text = read_up_to(&mut response, ANSWER_BYTES_MAX).await;
+        return Answer::Read(answer::read(&text, items.iter().map(Item::message_id)));
     }
     let retry_after = retry_after(response.headers());
     let text = read_up_to(&mut response, 500).await;

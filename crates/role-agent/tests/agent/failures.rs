@@ -148,6 +148,24 @@ async fn while_the_ack_api_is_down_work_goes_on_and_everything_is_told_later_onc
 }
 
 #[tokio::test]
+async fn a_proxys_page_with_status_200_takes_no_acknowledgement_off_the_list() {
+    let site = Site::new().await;
+    site.acks.hides_behind(Some("<html>Please log in</html>"));
+    let agent = site.start().await;
+    site.hub.ready(1).await;
+    site.hub.push(&envelope(1, "default", 1));
+    status(&agent, "acks are failing", |status| {
+        status.counters.owed == 2 && status.acks_failing.is_some()
+    })
+    .await;
+
+    site.acks.hides_behind(None);
+    site.acks.of(&id(1), "acknowledged").await;
+    assert_eq!(site.acks.stages(&id(1)), ["stored", "acknowledged"]);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_acknowledgement_that_the_ack_api_cannot_read_holds_up_no_other() {
     let site = Site::new().await;
     site.acks.fails_with(Some(503));

@@ -19,6 +19,7 @@ struct Script {
     taken: Mutex<Vec<Value>>,
     requests: Mutex<usize>,
     fails_with: Mutex<Option<u16>>,
+    page: Mutex<Option<&'static str>>,
     cannot_read: Mutex<Option<String>>,
     wants_token: Mutex<Option<String>>,
 }
@@ -40,6 +41,11 @@ impl Acks {
     /// Answers with this status until told otherwise.
     pub(crate) fn fails_with(&self, status: Option<u16>) {
         *self.script.fails_with.lock().unwrap() = status;
+    }
+
+    /// Answers 200 with this page, as a proxy would, until told otherwise.
+    pub(crate) fn hides_behind(&self, page: Option<&'static str>) {
+        *self.script.page.lock().unwrap() = page;
     }
 
     /// Answers 400 to whatever names this message.
@@ -93,6 +99,9 @@ async fn take(
             "told to fail".to_owned(),
         );
     }
+    if let Some(page) = *script.page.lock().unwrap() {
+        return (StatusCode::OK, page.to_owned());
+    }
     if let Some(token) = script.wants_token.lock().unwrap().as_ref()
         && headers["authorization"] != format!("Bearer {token}")
     {
@@ -110,8 +119,12 @@ async fn take(
     let body: Value = serde_json::from_str(&body).unwrap();
     let acks = body["acks"].as_array().unwrap().clone();
     assert!((1..=500).contains(&acks.len()));
+    let results: Vec<Value> = acks
+        .iter()
+        .map(|ack| json!({"message_id": ack["message_id"], "result": "recorded"}))
+        .collect();
     script.taken.lock().unwrap().extend(acks);
-    (StatusCode::OK, json!({"results": []}).to_string())
+    (StatusCode::OK, json!({"results": results}).to_string())
 }
 
 /// A token service that gives `token-1`, `token-2` and so on, each for so many seconds.
