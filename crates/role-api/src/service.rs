@@ -26,6 +26,8 @@ pub struct Options {
     pub batch_bytes_max: usize,
     /// Whether the process is leaving: sends are then refused.
     pub is_draining: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What else keeps the process from being ready; `/readyz` says so. Default: nothing.
+    pub trouble: Arc<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
             body_bytes_max: limits::BODY_BYTES_MAX,
             batch_bytes_max: 16 << 20,
             is_draining: Arc::new(|| false),
+            trouble: Arc::new(|| None),
             clock: Clock::system(),
         }
     }
@@ -177,6 +180,7 @@ async fn ready(State(api): State<Api>) -> Response {
     if (api.shared.options.is_draining)() {
         reasons.push("the server is shutting down");
     }
+    reasons.extend((api.shared.options.trouble)());
     let (status, word) = match reasons.is_empty() {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unready"),

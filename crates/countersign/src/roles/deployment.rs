@@ -3,11 +3,12 @@
 use crate::cli::Role;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::roles::pull::{self, Remote, TokenSource};
+use crate::roles::pull::{self, Blocked, Remote, TokenSource};
+use crate::roles::store::Running;
 use crate::roles::{acks, centre, keys, listen, store, token};
 use axum::Router;
 use countersign_access::{Issuer, Verifier};
-use countersign_driver::{Handle, Service};
+use countersign_driver::Handle;
 use countersign_role_api::{Api, Watchers};
 use countersign_role_hub::{Drain, HubRole};
 use countersign_rules::ack::AckStore;
@@ -22,11 +23,14 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Time for requests under way once the hub is drained.
 const REQUESTS_END: Duration = Duration::from_secs(3);
 
+/// What `/readyz` says when acknowledgements are held up.
+const ACKS_BLOCKED: &str = "an acknowledgement was written by a newer program: start that one";
+
 /// The roles of one process.
 pub(crate) struct Deployment {
     pub(crate) addresses: Addresses,
-    centre: Option<Service<Centre>>,
-    acks: Option<Service<AckStore>>,
+    centre: Option<Running<Centre>>,
+    acks: Option<Running<AckStore>>,
     drain: Option<Drain>,
     drain_over: Duration,
     servers: JoinSet<std::io::Result<()>>,
@@ -84,7 +88,7 @@ impl Deployment {
                 Arc::clone(&verifier),
                 countersign_role_ack::Options::default(),
             );
-            deployment.acks = Some(service);
+            deployment.acks = Some(Running::new(service));
             deployment
                 .servers
                 .spawn(listen::serve(listener, router, stopped.clone()));
@@ -116,7 +120,8 @@ impl Deployment {
         let watchers = Arc::new(Watchers::default());
         let service = centre::start(config, hub.outlet(), Arc::clone(&watchers))?;
         let handle = service.handle();
-        self.pull = self.follow_acks(config, &handle)?;
+        let blocked = Blocked::default();
+        self.pull = self.follow_acks(config, &handle, &blocked)?;
         let mut router = extra;
         let (hub_router, drain) = hub.serve(handle.clone(), Arc::clone(verifier));
         if roles.contains(&Role::Hub) {
@@ -127,6 +132,7 @@ impl Deployment {
             countersign_role_api::Options {
                 body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
                 is_draining: Arc::new(move || draining.is_draining()),
+                trouble: Arc::new(move || blocked.is_blocked().then_some(ACKS_BLOCKED)),
                 ..countersign_role_api::Options::default()
             },
             handle,
@@ -137,7 +143,7 @@ impl Deployment {
             router = router.merge(api.router());
         }
         self.drain = Some(drain);
-        self.centre = Some(service);
+        self.centre = Some(Running::new(service));
         Ok(router)
     }
 
@@ -146,9 +152,10 @@ impl Deployment {
         &self,
         config: &Config,
         centre: &Handle<Centre>,
+        blocked: &Blocked,
     ) -> Result<Option<JoinHandle<()>>, Failure> {
         if let Some(acks) = &self.acks {
-            let following = pull::follow_local(centre.clone(), acks.handle());
+            let following = pull::follow_local(centre.clone(), acks.handle(), blocked.clone());
             return Ok(Some(tokio::spawn(async {
                 following.await;
             })));
@@ -166,7 +173,7 @@ impl Deployment {
                 audience: config.token.audience.clone(),
             })),
         };
-        let following = pull::follow_remote(centre.clone(), Remote { url, token });
+        let following = pull::follow_remote(centre.clone(), Remote { url, token }, blocked.clone());
         Ok(Some(tokio::spawn(async {
             following.await;
         })))
@@ -174,7 +181,7 @@ impl Deployment {
 
     /// The engine of the centre, when it runs here.
     pub(crate) fn centre(&self) -> Option<Handle<Centre>> {
-        self.centre.as_ref().map(Service::handle)
+        self.centre.as_ref().map(Running::handle)
     }
 
     /// Runs until `stop` is done or something fails, then ends in an orderly way.
@@ -183,8 +190,8 @@ impl Deployment {
             () = stop => None,
             failure = self.failed() => Some(failure),
         };
-        self.end().await;
-        failed.map_or(Ok(()), Err)
+        let ended = self.end().await;
+        failed.map_or(ended, Err)
     }
 
     async fn failed(&mut self) -> Failure {
@@ -192,11 +199,14 @@ impl Deployment {
             centre,
             acks,
             servers,
+            pull,
             ..
         } = self;
-        let ended = async |what, service: &mut Option<_>| match service {
-            Some(service) => store::ended(what, &Service::ended(service).await),
-            None => std::future::pending().await,
+        let centre_ended = async {
+            match centre {
+                Some(service) => store::ended("the centre", &service.ended().await),
+                None => std::future::pending().await,
+            }
         };
         let acks_ended = async {
             match acks {
@@ -205,8 +215,9 @@ impl Deployment {
             }
         };
         tokio::select! {
-            failure = ended("the centre", centre) => failure,
+            failure = centre_ended => failure,
             failure = acks_ended => failure,
+            failure = reading_ended(pull) => failure,
             Some(server) = servers.join_next() => {
                 let why = match server {
                     Ok(Ok(())) => "it ended".to_owned(),
@@ -219,7 +230,7 @@ impl Deployment {
     }
 
     /// Clients are asked to come back, requests are finished, stores are closed: in that order.
-    async fn end(&mut self) {
+    async fn end(&mut self) -> Result<(), Failure> {
         if let Some(drain) = &self.drain {
             drain.over(self.drain_over).await;
         }
@@ -231,15 +242,32 @@ impl Deployment {
         if let Some(pull) = self.pull.take() {
             pull.abort();
         }
-        if let Some(centre) = &mut self.centre {
-            centre.stop();
-            tracing::info!(ended = %centre.ended().await, "the centre's store is closed");
-        }
-        if let Some(acks) = &mut self.acks {
-            acks.stop();
-            tracing::info!(ended = %acks.ended().await, "the ack API's store is closed");
-        }
+        let centre = store::close("the centre", self.centre.take()).await;
+        let acks = store::close("the ack API", self.acks.take()).await;
+        centre.and(acks)
     }
+}
+
+/// Why acknowledgements are not read any more. A store that has stopped is told as itself, so its
+/// own end is waited for first.
+async fn reading_ended(pull: &mut Option<JoinHandle<()>>) -> Failure {
+    let Some(task) = pull.as_mut() else {
+        return std::future::pending().await;
+    };
+    let why = match task.await {
+        Ok(()) => {
+            tokio::time::sleep(REQUESTS_END).await;
+            "it ended by itself".to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    Failure::new(
+        Exit::Unexpected,
+        "E-ACKS-READING",
+        "the reading of acknowledgements stopped",
+        why,
+        "start again: acknowledgements wait where they are, and none is lost",
+    )
 }
 
 /// Where agents post acknowledgements.

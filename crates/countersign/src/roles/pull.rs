@@ -1,7 +1,8 @@
 //! The centre's reading of the ack journal: in order, from where it stopped, for ever.
 //!
 //! How far it has come is written into the centre's journal in the same batch as what it led to,
-//! so a crash at any point reads again what was not acted on, and nothing else.
+//! so a crash at any point reads again what was not acted on, and nothing else. A record that a
+//! newer program wrote is waited for; one that is damaged at its source is reported and passed.
 
 use bytes::Bytes;
 use countersign_driver::page::{self, Page};
@@ -9,6 +10,8 @@ use countersign_driver::{AskError, Handle};
 use countersign_rules::Position;
 use countersign_rules::ack::{Ack, AckRecord, AckStore, decode_record};
 use countersign_rules::delivery::{Centre, Input, Reply};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Bytes read at a time: a few thousand acknowledgements.
@@ -27,7 +30,11 @@ impl From<AskError> for CentreStopped {
 }
 
 /// Follows an ack store of this very process.
-pub(crate) async fn follow_local(centre: Handle<Centre>, acks: Handle<AckStore>) -> CentreStopped {
+pub(crate) async fn follow_local(
+    centre: Handle<Centre>,
+    acks: Handle<AckStore>,
+    blocked: Blocked,
+) -> CentreStopped {
     let source = acks.store().epoch;
     let mut durable = acks.watch_durable();
     let mut after = match read_so_far(&centre, source).await {
@@ -44,11 +51,14 @@ pub(crate) async fn follow_local(centre: Handle<Centre>, acks: Handle<AckStore>)
         }
         match page::from_reader(acks.reader(), after, PAGE_BYTES) {
             Ok(page) if page.through > after => {
-                after = page.through;
-                if let Err(stopped) = bring(&centre, page).await {
-                    return stopped;
-                }
+                after = match bring(&centre, &page, after, &blocked).await {
+                    Ok(through) => through,
+                    Err(stopped) => return stopped,
+                };
                 acks.hold_from(after + 1);
+                if blocked.is_blocked() {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             Ok(_) => {
                 if durable.changed().await.is_err() {
@@ -81,7 +91,11 @@ pub(crate) enum TokenSource {
 }
 
 /// Follows an ack store of another process.
-pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> CentreStopped {
+pub(crate) async fn follow_remote(
+    centre: Handle<Centre>,
+    remote: Remote,
+    blocked: Blocked,
+) -> CentreStopped {
     let http = reqwest::Client::new();
     let mut at: Option<(u64, Position)> = None;
     let mut failing = false;
@@ -103,11 +117,15 @@ pub(crate) async fn follow_remote(centre: Handle<Centre>, remote: Remote) -> Cen
             }
             Ok(page) => {
                 failing = false;
-                at = Some((epoch, page.through.max(after)));
-                if page.through > after
-                    && let Err(stopped) = bring(&centre, page).await
-                {
-                    return stopped;
+                if page.through <= after {
+                    continue;
+                }
+                match bring(&centre, &page, after, &blocked).await {
+                    Ok(through) => at = Some((epoch, through)),
+                    Err(stopped) => return stopped,
+                }
+                if blocked.is_blocked() {
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
             Err(error) => {
@@ -181,31 +199,148 @@ async fn read_again(centre: &Handle<Centre>, source: u64) -> Result<(), CentreSt
     Ok(())
 }
 
-/// Acts on a page, and waits until that is durable.
-async fn bring(centre: &Handle<Centre>, page: Page) -> Result<(), CentreStopped> {
-    let acks = page
-        .records
-        .iter()
-        .filter_map(|(position, record)| ack(*position, record))
-        .collect();
-    centre
-        .ask(Input::Acks {
-            source: page.epoch,
-            through: page.through,
+/// Acts on a page as far as it is understood, and waits until that is durable; tells how far that is.
+async fn bring(
+    centre: &Handle<Centre>,
+    page: &Page,
+    after: Position,
+    blocked: &Blocked,
+) -> Result<Position, CentreStopped> {
+    let Understood {
+        acks,
+        damaged,
+        through,
+        stopped_at,
+    } = understand(page, after);
+    if !damaged.is_empty() {
+        tracing::error!(
+            ?damaged,
+            "acknowledgements are damaged where they are kept, and lost"
+        );
+    }
+    blocked.set(stopped_at);
+    if through > after {
+        let source = page.epoch;
+        let input = Input::Acks {
+            source,
+            through,
             acks,
-            damaged: page.damaged,
-        })
-        .await?;
-    Ok(())
+            damaged,
+        };
+        centre.ask(input).await?;
+    }
+    Ok(through)
 }
 
-fn ack(position: Position, record: &Bytes) -> Option<Ack> {
-    match decode_record(record) {
-        Ok(AckRecord::Given(ack)) => Some(ack),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::error!(%error, position, "a record of the ack journal is not understood");
-            None
+/// What a page says.
+#[derive(Debug, PartialEq, Eq)]
+struct Understood {
+    acks: Vec<Ack>,
+    /// Records that are lost at their source: waiting would not bring them back.
+    damaged: Vec<Position>,
+    /// Everything up to here is in one of these, or says nothing.
+    through: Position,
+    /// The first record that is whole and not understood: a newer program wrote it. Nothing from
+    /// here on is confirmed, so the source keeps it until a program reads it that understands it.
+    stopped_at: Option<Position>,
+}
+
+fn understand(page: &Page, after: Position) -> Understood {
+    let mut acks = Vec::new();
+    let mut stopped_at = None;
+    for (position, record) in &page.records {
+        match decode_record(record) {
+            Ok(AckRecord::Given(ack)) => acks.push(ack),
+            Ok(AckRecord::Started { .. }) => {}
+            Ok(_) | Err(_) => {
+                stopped_at = Some(*position);
+                break;
+            }
         }
+    }
+    let through = stopped_at.map_or(page.through, |position| position - 1);
+    let through = through.max(after);
+    let mut damaged = page.damaged.clone();
+    damaged.retain(|position| *position <= through);
+    Understood {
+        acks,
+        damaged,
+        through,
+        stopped_at,
+    }
+}
+
+/// Where the reading of acknowledgements is held up, for whoever tells how the process is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Blocked(Arc<AtomicU64>);
+
+impl Blocked {
+    /// Whether a record is in the way that a newer program wrote.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    fn set(&self, at: Option<Position>) {
+        let before = self.0.swap(at.unwrap_or(0), Ordering::Relaxed);
+        match at {
+            Some(position) if before != position => tracing::error!(
+                position,
+                "a record of the ack journal was written by a newer program: acknowledgements wait \
+                 there until that program runs here"
+            ),
+            None if before != 0 => tracing::info!("acknowledgements are read again"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_driver::Engine;
+    use countersign_rules::Timestamp;
+    use countersign_rules::machine::Start;
+
+    fn known() -> Bytes {
+        let mut engine: Engine<AckStore, ()> = Engine::new(AckStore::new(), 1);
+        engine.start(Start::undamaged(7), Timestamp(1));
+        let batch = engine.seal().batch.expect("a start is recorded");
+        batch.payload(0)
+    }
+
+    fn page(records: &[(Position, Bytes)], damaged: &[Position], through: Position) -> Page {
+        Page {
+            epoch: 7,
+            through,
+            records: records.to_vec(),
+            damaged: damaged.to_vec(),
+        }
+    }
+
+    #[test]
+    fn reading_stops_before_the_first_record_that_a_newer_program_wrote() {
+        let newer = Bytes::from_static(&[0xff; 8]);
+        let records = [(5, known()), (7, newer), (8, known())];
+        let read = understand(&page(&records, &[6, 9], 9), 4);
+        assert_eq!((read.through, read.stopped_at), (6, Some(7)));
+        assert_eq!(
+            read.damaged,
+            [6],
+            "what lies behind is told when it is read"
+        );
+    }
+
+    #[test]
+    fn a_newer_record_that_comes_first_confirms_nothing() {
+        let newer = Bytes::from_static(&[0xff; 8]);
+        let read = understand(&page(&[(5, newer)], &[], 5), 4);
+        assert_eq!((read.through, read.stopped_at), (4, Some(5)));
+    }
+
+    #[test]
+    fn a_record_damaged_at_its_source_is_passed_and_reported() {
+        let read = understand(&page(&[(5, known()), (7, known())], &[6, 8], 8), 4);
+        assert_eq!((read.through, read.stopped_at), (8, None));
+        assert_eq!(read.damaged, [6, 8]);
     }
 }
