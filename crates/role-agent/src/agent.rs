@@ -61,6 +61,7 @@ impl Agent {
     /// # Errors
     /// An option makes no sense, or the inbox cannot be opened.
     pub async fn start(options: Options, sink: Arc<dyn Sink>) -> Result<Self, Error> {
+        options.check()?;
         let tokens = Arc::new(Tokens::new(&options.token)?);
         let connector = connector(&options, &tokens)?;
         let opened = open_inbox(&options).await?;

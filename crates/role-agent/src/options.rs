@@ -86,10 +86,38 @@ impl Options {
         }
     }
 
+    /// Refuses what would hand over nothing.
+    pub(crate) fn check(&self) -> Result<(), crate::Error> {
+        let refused = |option| Err(crate::Error::option(option, "it must be at least 1"));
+        match (self.policy.workers, self.policy.retry.attempts_max) {
+            (0, _) => refused("workers"),
+            (_, 0) => refused("attempts_max"),
+            _ => Ok(()),
+        }
+    }
+
     /// Changes any of the fields within a chain of calls.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_workers_and_no_attempts_are_refused_by_name() {
+        let told = |change: fn(&mut Options)| {
+            let options = Options::new("http://127.0.0.1/hub", "inbox").with(change);
+            options.check().map_err(|error| error.to_string())
+        };
+        assert!(told(|_| {}).is_ok());
+        let workers = told(|options| options.policy.workers = 0).unwrap_err();
+        assert!(workers.starts_with("workers"), "{workers}");
+        let attempts = told(|options| options.policy.retry.attempts_max = 0).unwrap_err();
+        assert!(attempts.starts_with("attempts_max"), "{attempts}");
     }
 }
