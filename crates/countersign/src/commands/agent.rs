@@ -33,7 +33,7 @@ fn run_agent(path: &Path, output: Output) -> Outcome {
             todo,
         ));
     };
-    listen::runtime()?.block_on(async {
+    listen::block_on(async {
         let agent = agent::start(section).await?;
         output.remark(&format!("agent {} for {}", section.name, section.hub_url));
         agent

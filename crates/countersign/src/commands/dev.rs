@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Dev, output: Output) -> Outcome {
     })?;
     let data = data_directory(args)?;
     let config = configuration(args, &data)?;
-    listen::runtime()?.block_on(serve(args, &data, &config, output))
+    listen::block_on(serve(args, &data, &config, output))
 }
 
 async fn serve(args: &Dev, data: &Path, config: &Config, output: Output) -> Outcome {

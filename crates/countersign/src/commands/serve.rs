@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Serve, output: Output) -> Outcome {
             todo,
         ));
     }
-    listen::runtime()?.block_on(async {
+    listen::block_on(async {
         let deployment = Deployment::start(&config, &roles, Router::new()).await?;
         announce(&config, &deployment, output);
         deployment.run_until(listen::interrupted()).await?;

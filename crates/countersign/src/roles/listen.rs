@@ -5,10 +5,23 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal;
 use tokio::sync::watch;
+
+/// Time for what still runs once a serving process is done. What hangs in a system call, such as a
+/// write to a disk that does not answer, must not keep the process.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs `task` to its end on a runtime of its own, and waits for nothing else for long.
+pub(crate) fn block_on<T>(task: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(task);
+    runtime.shutdown_timeout(LAST_GRACE);
+    done
+}
 
 /// The runtime of a serving process.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
