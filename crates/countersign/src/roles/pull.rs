@@ -297,9 +297,12 @@ impl Blocked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::extract::Query;
     use countersign_driver::Engine;
     use countersign_rules::Timestamp;
     use countersign_rules::machine::Start;
+    use std::collections::HashMap;
+    use tokio::sync::mpsc;
 
     fn known() -> Bytes {
         let mut engine: Engine<AckStore, ()> = Engine::new(AckStore::new(), 1);
@@ -342,5 +345,51 @@ mod tests {
         let read = understand(&page(&[(5, known()), (7, known())], &[6, 8], 8), 4);
         assert_eq!((read.through, read.stopped_at), (8, None));
         assert_eq!(read.damaged, [6, 8]);
+    }
+
+    /// An ack API of a newer version: its first record is known, the second is not.
+    async fn newer_ack_api(confirmed: Arc<AtomicU64>, asked: mpsc::UnboundedSender<()>) -> String {
+        let serve = move |query: Query<HashMap<String, String>>| async move {
+            let number = |name: &str| query.get(name).and_then(|text| text.parse::<u64>().ok());
+            confirmed.fetch_max(number("confirmed").unwrap_or(0), Ordering::SeqCst);
+            // The test may be over.
+            let _ = asked.send(());
+            let after = number("after").unwrap_or(0);
+            let records = [(1, known()), (2, Bytes::from_static(&[0xff; 8]))];
+            let left: Vec<_> = records.into_iter().filter(|(at, _)| *at > after).collect();
+            page::encode(&page(&left, &[], 2))
+        };
+        let router = axum::Router::new().route("/acks/v1/journal", axum::routing::get(serve));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = listener.await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_program_is_never_confirmed_and_is_asked_for_again() {
+        let home = tempfile::tempdir().expect("a directory");
+        let token = home.path().join("token");
+        std::fs::write(&token, "any").expect("it is written");
+        let mut config = crate::config::Config::default();
+        config.store.data_dir = home.path().to_owned();
+        let hub = countersign_role_hub::HubRole::new(countersign_role_hub::Options::new("none"));
+        let centre = crate::roles::centre::start(&config, hub.outlet(), Arc::default());
+        let centre = centre.expect("it starts");
+        let (confirmed, blocked) = (Arc::new(AtomicU64::new(0)), Blocked::default());
+        let (asked, mut asks) = mpsc::unbounded_channel();
+        let remote = Remote {
+            url: newer_ack_api(Arc::clone(&confirmed), asked).await,
+            token: TokenSource::File(token),
+        };
+        let following = tokio::spawn(follow_remote(centre.handle(), remote, blocked.clone()));
+        // The first asks which store it is, the second reads, the others try again.
+        for _ in 0..5 {
+            asks.recv().await.expect("it is asked again");
+        }
+        assert_eq!(confirmed.load(Ordering::SeqCst), 1);
+        assert!(blocked.is_blocked());
+        following.abort();
     }
 }
