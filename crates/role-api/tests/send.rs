@@ -435,6 +435,16 @@ async fn a_stopped_store_answers_503_and_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_process_in_trouble_is_not_ready_and_says_why() {
+    let world = World::new().await;
+    assert_eq!(world.get("/readyz").await.status, StatusCode::OK);
+    world.troubled.store(true, Ordering::SeqCst);
+    let ready = world.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.body["reasons"], json!([support::TROUBLE]));
+}
+
+#[tokio::test]
 async fn a_batch_is_judged_message_by_message_and_keeps_its_order() {
     let world = World::new().await;
     let one = |n: usize| json!({"to":{"agent":"lyon"},"type":"doc.insert","data":n});

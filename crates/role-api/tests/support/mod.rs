@@ -47,6 +47,7 @@ pub struct World {
     pub service: Service<Centre>,
     pub pushes: mpsc::UnboundedReceiver<Push>,
     pub draining: Arc<AtomicBool>,
+    pub troubled: Arc<AtomicBool>,
     pub directory: TempDir,
     issuer: Issuer,
     acks_read: AtomicU64,
@@ -58,6 +59,9 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     pub body: Value,
 }
+
+/// What the process says when it is told to be in trouble.
+pub const TROUBLE: &str = "something else is wrong";
 
 pub const ACK_SOURCE: u64 = 77;
 
@@ -101,9 +105,12 @@ impl World {
         let verifier = Verifier::new(keys.clone(), Expected::new("test", "countersign"));
         let draining = Arc::new(AtomicBool::new(false));
         let is_draining = Arc::clone(&draining);
+        let troubled = Arc::new(AtomicBool::new(false));
+        let is_troubled = Arc::clone(&troubled);
         let options = Options {
             body_bytes_max,
             is_draining: Arc::new(move || is_draining.load(Ordering::SeqCst)),
+            trouble: Arc::new(move || is_troubled.load(Ordering::SeqCst).then_some(TROUBLE)),
             ..Options::default()
         };
         let router = Api::new(options, centre.clone(), Arc::new(verifier), watchers).router();
@@ -118,6 +125,7 @@ impl World {
             service,
             pushes: pushed,
             draining,
+            troubled,
             directory,
             issuer,
             acks_read: AtomicU64::new(0),
