@@ -25,13 +25,14 @@ impl Encoding {
     }
 }
 
-/// Version 1: version 2 would announce stateful reconnect.
-pub(crate) fn handshake_request(encoding: Encoding) -> Vec<u8> {
+/// Version 2 is sent only where stateful reconnect was granted, so that old servers keep working.
+pub(crate) fn handshake_request(encoding: Encoding, is_stateful: bool) -> Vec<u8> {
     let name = match encoding {
         Encoding::Json => json::NAME,
     };
     let mut out = Vec::new();
-    HandshakeRequest::new(name, 1).encode(&mut out);
+    let version = if is_stateful { 2 } else { 1 };
+    HandshakeRequest::new(name, version).encode(&mut out);
     out
 }
 
@@ -109,4 +110,14 @@ pub(crate) fn close() -> Vec<u8> {
 
 pub(crate) fn ping() -> Vec<u8> {
     encode(&HubMessage::Ping)
+}
+
+/// Everything up to this number was received.
+pub(crate) fn ack(sequence_id: i64) -> Vec<u8> {
+    encode(&HubMessage::Ack { sequence_id })
+}
+
+/// The next message has this number.
+pub(crate) fn sequence(sequence_id: i64) -> Vec<u8> {
+    encode(&HubMessage::Sequence { sequence_id })
 }

@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::Url;
 use signalr_protocol::RecordSplitter;
 use signalr_protocol::handshake::{ResponseError, decode_response};
 use signalr_protocol::negotiate::TransportOffer;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::{Facts, Held, Shared};
-use crate::driver::{self, Established, Limits};
-use crate::negotiate::{Destination, negotiate};
+use crate::driver::{self, Established, Limits, Upkeep};
+use crate::negotiate::{Destination, asks_for_resumption, negotiate};
 use crate::refresh::Refresher;
 use crate::tls::{self, Tls};
+use crate::token::Credentials;
 use crate::transport::{
     Link, Requests, connect_long_polling, connect_server_sent_events, connect_websocket,
 };
-use crate::{Closed, Connection, Error, Incoming, Options, Transport, codec};
+use crate::{Closed, Connection, Error, Incoming, Options, ReconnectPolicy, Transport, codec};
 
 /// Makes connections with the same options, one or many. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -78,19 +80,19 @@ impl Connector {
     /// [`Error`], by what can be done about it.
     pub async fn connect(&self) -> Result<(Connection, Incoming), Error> {
         let options = &self.inner.options;
-        let attached = match options.skip_negotiation {
+        let (link, session) = match options.skip_negotiation {
             true => self.attach_unnegotiated().await?,
             false => self.attach().await?,
         };
-        let hello = codec::handshake_request(options.encoding);
+        let hello = codec::handshake_request(options.encoding, session.facts.is_stateful);
         let established = within(options.handshake_timeout, "shake hands", async {
-            shake_hands(attached.link, hello, options.receive_bytes_max).await
+            shake_hands(link, hello, options.receive_bytes_max).await
         })
         .await?;
-        Ok(self.start(established, attached.facts, attached.refresh))
+        Ok(self.start(established, session))
     }
 
-    async fn attach_unnegotiated(&self) -> Result<Attached, Error> {
+    async fn attach_unnegotiated(&self) -> Result<(Link, Session), Error> {
         if !self
             .inner
             .options
@@ -105,7 +107,7 @@ impl Connector {
             .await
     }
 
-    async fn attach(&self) -> Result<Attached, Error> {
+    async fn attach(&self) -> Result<(Link, Session), Error> {
         let options = &self.inner.options;
         let mut failures = Failures::default();
         loop {
@@ -127,7 +129,7 @@ impl Connector {
         }
     }
 
-    async fn open(&self, at: Destination, transport: Transport) -> Result<Attached, Error> {
+    async fn open(&self, at: Destination, transport: Transport) -> Result<(Link, Session), Error> {
         let options = &self.inner.options;
         let credentials = Arc::new(at.credentials());
         let requests = || {
@@ -156,24 +158,37 @@ impl Connector {
             (Err(Error::Refused { detail }), Some(_)) => return Err(Error::unreachable(detail)),
             (opened, _) => opened?,
         };
-        Ok(Attached {
-            link,
-            facts: facts(&at, transport),
+        let facts = facts(&at, transport, options);
+        let redial = facts.is_stateful.then(|| Redial {
+            connector: self.clone(),
+            url: at.url.clone(),
+            credentials: Arc::clone(&credentials),
+        });
+        let session = Session {
+            facts,
+            redial,
             refresh: Refresher::new(&self.inner.http, options, &at, &credentials),
-        })
+        };
+        Ok((link, session))
     }
 
-    fn start(
-        &self,
-        established: Established,
-        facts: Facts,
-        refresh: Option<Refresher>,
-    ) -> (Connection, Incoming) {
+    fn start(&self, established: Established, session: Session) -> (Connection, Incoming) {
         let options = &self.inner.options;
+        let Session {
+            facts,
+            redial,
+            refresh,
+        } = session;
         let limits = Limits::new(options, facts.transport);
         let shared = Arc::new(Shared::new(options, facts));
         let (sender, receiver) = mpsc::channel(options.incoming_max.max(1));
-        let task = driver::run(established, Arc::clone(&shared), sender, limits, refresh);
+        let task = driver::run(
+            established,
+            Arc::clone(&shared),
+            sender,
+            limits,
+            Upkeep { redial, refresh },
+        );
         tokio::spawn(task);
         let held = Arc::new(Held { shared });
         (
@@ -183,11 +198,50 @@ impl Connector {
     }
 }
 
-/// A live transport, and what the negotiation said about it.
-struct Attached {
-    link: Link,
+/// What goes with a live transport.
+struct Session {
     facts: Facts,
+    redial: Option<Redial>,
     refresh: Option<Refresher>,
+}
+
+/// Opens another WebSocket for a connection that has lost its own.
+#[derive(Debug)]
+pub(crate) struct Redial {
+    connector: Connector,
+    url: Url,
+    credentials: Arc<Credentials>,
+}
+
+impl Redial {
+    /// Tries until it works, the server refuses, or the time is up.
+    pub(crate) async fn run(&self) -> Result<Link, Error> {
+        let limit = self.connector.inner.options.resume_timeout;
+        within(limit, "resume", self.try_again_and_again()).await
+    }
+
+    async fn try_again_and_again(&self) -> Result<Link, Error> {
+        let policy = ReconnectPolicy::default();
+        let mut failures = 0;
+        loop {
+            match self.once().await {
+                Err(Error::Unreachable { retry_after, .. }) => {
+                    failures += 1;
+                    sleep(policy.pause(failures, retry_after, rand::random())).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<Link, Error> {
+        let Inner { options, tls, .. } = &*self.connector.inner;
+        within(options.connect_timeout, "connect", async {
+            let authorization = self.credentials.renew().await?;
+            connect_websocket(options, tls, &self.url, authorization).await
+        })
+        .await
+    }
 }
 
 /// The transports that did not start.
@@ -303,7 +357,7 @@ fn handshake_refused(error: ResponseError) -> Error {
     }
 }
 
-fn facts(destination: &Destination, transport: Transport) -> Facts {
+fn facts(destination: &Destination, transport: Transport, options: &Options) -> Facts {
     let offer = destination.offer.as_ref();
     Facts {
         id: offer.map(|offer| offer.connection_id.clone()),
@@ -311,6 +365,9 @@ fn facts(destination: &Destination, transport: Transport) -> Facts {
             .and_then(|offer| offer.token_lifetime_seconds)
             .map(Duration::from_secs),
         transport,
+        is_stateful: transport == Transport::WebSockets
+            && asks_for_resumption(options)
+            && offer.is_some_and(|offer| offer.stateful_reconnect),
     }
 }
 

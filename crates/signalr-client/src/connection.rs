@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::calls::Calls;
 use crate::connect::Connector;
-use crate::outbox::{NotOpen, Outbox};
+use crate::outbox::{FRAME_BYTES, NotOpen, Outbox, RESUMABLE_FRAME_BYTES};
+use crate::resume::Resumption;
 use crate::{Arguments, Call, CallError, Closed, Error, Incoming, Options, Streaming, Transport};
 
 /// A handle to one connection. Clones are the same connection; it closes when the last of them and its [`Incoming`] are
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Calls,
     pub(crate) facts: Facts,
     pub(crate) stream_bytes_max: usize,
+    /// `None` when the server did not grant it.
+    pub(crate) resumption: Option<Resumption>,
     send_bytes_max: Option<usize>,
     ended: watch::Sender<Option<Closed>>,
 }
@@ -48,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) id: Option<String>,
     pub(crate) token_lifetime: Option<Duration>,
     pub(crate) transport: Transport,
+    /// Whether another WebSocket may take over.
+    pub(crate) is_stateful: bool,
 }
 
 impl Connection {
@@ -76,6 +81,14 @@ impl Connection {
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.shared().facts.transport
+    }
+
+    /// How often another WebSocket has taken over from one that was lost, with nothing lost or repeated between. `None`
+    /// when stateful reconnect was not asked for or not granted. A loss that could not be mended ends the connection.
+    #[must_use]
+    pub fn resumptions(&self) -> Option<u32> {
+        let resumption = self.shared().resumption.as_ref();
+        resumption.map(Resumption::times)
     }
 
     /// How long the server said at negotiation that it takes the token for good; `None` when it did not say.
@@ -171,11 +184,19 @@ impl Connection {
 
 impl Shared {
     pub(crate) fn new(options: &Options, facts: Facts) -> Self {
+        let resumption = facts
+            .is_stateful
+            .then(|| Resumption::new(options.replay_bytes_max));
+        let frame_bytes = match resumption {
+            Some(_) => RESUMABLE_FRAME_BYTES,
+            None => FRAME_BYTES,
+        };
         Self {
-            outbox: Outbox::new(options.outbox_bytes_max),
+            outbox: Outbox::new(options.outbox_bytes_max, frame_bytes),
             calls: Calls::default(),
             facts,
             stream_bytes_max: options.stream_bytes_max,
+            resumption,
             send_bytes_max: options.send_bytes_max,
             ended: watch::Sender::new(None),
         }

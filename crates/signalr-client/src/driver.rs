@@ -14,10 +14,12 @@ use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{self, Permit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use crate::connect::Redial;
 use crate::connection::Shared;
 use crate::incoming::{Invocation, Reply};
 use crate::outbox::Next;
 use crate::refresh::Refresher;
+use crate::resume::{Replay, Resumption};
 use crate::transport::{Link, Receiver, Sender};
 use crate::{Closed, Options, Transport, codec};
 
@@ -60,27 +62,50 @@ pub(crate) struct Established {
     pub(crate) early: Bytes,
 }
 
+/// What keeps a connection alive beyond its socket and its token.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) redial: Option<Redial>,
+    pub(crate) refresh: Option<Refresher>,
+}
+
 /// Runs the connection to its end.
 pub(crate) async fn run(
     established: Established,
     shared: Arc<Shared>,
     incoming: mpsc::Sender<Invocation>,
     limits: Limits,
-    refresh: Option<Refresher>,
+    upkeep: Upkeep,
 ) {
     let Established {
-        link: Link {
-            mut receiver,
-            mut sender,
-        },
-        early,
+        mut link,
+        mut early,
     } = established;
     let mut inbound = Inbound::new(Arc::clone(&shared), limits.receive_bytes_max);
-    let why = tokio::select! {
-        why = inbound.read(&mut receiver, &incoming, early, limits.server_timeout) => why,
-        why = write(&mut sender, &shared, limits) => why,
-        why = keep_fresh(refresh) => why,
+    let mut again = None;
+    let mut refreshing = std::pin::pin!(keep_fresh(upkeep.refresh));
+    let why = loop {
+        let Link { receiver, sender } = &mut link;
+        let why = tokio::select! {
+            why = inbound.read(receiver, &incoming, std::mem::take(&mut early), limits.server_timeout) => why,
+            why = write(sender, &shared, limits, again.take()) => why,
+            why = &mut refreshing => why,
+        };
+        match resume(&why, &shared, upkeep.redial.as_ref()).await {
+            Some(other) => {
+                // The old socket is dropped without a goodbye, which would end the connection at the server.
+                link = other;
+                inbound.start_anew(limits.receive_bytes_max);
+                // Before anything can come in on it, so that its first message is known for what it is.
+                again = shared.resumption.as_ref().map(Resumption::take_over);
+            }
+            None => break why,
+        }
     };
+    let Link {
+        mut receiver,
+        mut sender,
+    } = link;
     tracing::debug!(%why, "the connection ends");
     // Whoever waits to come back need not wait for our goodbye; who asked for the goodbye does.
     if why == Closed::ByClient {
@@ -97,6 +122,32 @@ pub(crate) async fn run(
     }
 }
 
+/// Another socket for one that was lost; `None` when the connection is over.
+async fn resume(why: &Closed, shared: &Shared, redial: Option<&Redial>) -> Option<Link> {
+    let redial = redial?;
+    let was_lost = matches!(
+        why,
+        Closed::Lost { .. } | Closed::ServerTimeout { .. } | Closed::SendTimeout { .. }
+    );
+    if !was_lost {
+        return None;
+    }
+    let resumed = tokio::select! {
+        resumed = redial.run() => resumed,
+        () = shared.outbox.closing() => return None,
+    };
+    match resumed {
+        Ok(link) => {
+            tracing::debug!(%why, "another socket takes over");
+            Some(link)
+        }
+        Err(error) => {
+            tracing::debug!(%why, %error, "no other socket could take over");
+            None
+        }
+    }
+}
+
 /// Never says why the connection should end: a token that cannot be refreshed is the server's business.
 async fn keep_fresh(refresh: Option<Refresher>) -> Closed {
     if let Some(refresh) = refresh {
@@ -105,38 +156,91 @@ async fn keep_fresh(refresh: Option<Refresher>) -> Closed {
     std::future::pending().await
 }
 
-async fn write(sender: &mut Sender, shared: &Shared, limits: Limits) -> Closed {
+async fn write(
+    sender: &mut Sender,
+    shared: &Shared,
+    limits: Limits,
+    again: Option<Replay>,
+) -> Closed {
+    match write_all(sender, shared, limits, again).await {
+        Ok(()) => Closed::ByClient,
+        Err(why) => why,
+    }
+}
+
+/// Ends when everything was sent and the connection is to be closed.
+async fn write_all(
+    sender: &mut Sender,
+    shared: &Shared,
+    limits: Limits,
+    again: Option<Replay>,
+) -> Result<(), Closed> {
+    let resumption = shared.resumption.as_ref();
+    if let Some(again) = again {
+        send_again(sender, again, limits).await?;
+    }
     // The first ping follows the handshake at once: it arms the server's timeout, and official clients send it.
-    let mut pings = limits.keep_alive.map(|every| {
-        let mut pings = interval_at(Instant::now(), every);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        pings
-    });
+    let mut pings = limits.keep_alive.map(ticker);
+    let mut acks = resumption.map(|_| ticker(ACK_INTERVAL));
     loop {
-        let next = tokio::select! {
-            next = shared.outbox.next() => next,
-            () = tick(&mut pings) => Next::Send(codec::ping()),
-        };
-        let (frame, is_last) = match next {
-            Next::Send(frame) => (frame, false),
-            Next::Close => (codec::close(), true),
-        };
-        match timeout(limits.send_timeout, sender.send(frame)).await {
-            Err(_) => {
-                return Closed::SendTimeout {
-                    after: limits.send_timeout,
-                };
+        let is_full = resumption.is_some_and(Resumption::is_full);
+        tokio::select! {
+            next = shared.outbox.next(), if !is_full => match next {
+                Next::Send(frame) => {
+                    if let Some(resumption) = resumption {
+                        resumption.keep(&frame);
+                    }
+                    send(sender, frame.bytes, limits).await?;
+                }
+                Next::Close => return send(sender, codec::close(), limits).await,
+            },
+            () = acknowledged(resumption), if is_full => {}
+            // What the server does not acknowledge must not keep a connection from being closed.
+            () = shared.outbox.closing(), if is_full => {
+                return send(sender, codec::close(), limits).await;
             }
-            Ok(Err(why)) => return why,
-            Ok(Ok(())) if is_last => return Closed::ByClient,
-            Ok(Ok(())) => {}
+            () = tick(&mut pings) => send(sender, codec::ping(), limits).await?,
+            () = tick(&mut acks) => {
+                if let Some(number) = resumption.and_then(Resumption::due_ack) {
+                    send(sender, codec::ack(number), limits).await?;
+                }
+            }
         }
     }
 }
 
-async fn tick(pings: &mut Option<Interval>) {
-    match pings {
-        Some(pings) => drop(pings.tick().await),
+/// The first that a server hears on a socket which takes over.
+async fn send_again(sender: &mut Sender, again: Replay, limits: Limits) -> Result<(), Closed> {
+    send(sender, codec::sequence(again.first), limits).await?;
+    for frame in again.frames {
+        send(sender, frame.bytes, limits).await?;
+    }
+    Ok(())
+}
+
+async fn send(sender: &mut Sender, bytes: Vec<u8>, limits: Limits) -> Result<(), Closed> {
+    let after = limits.send_timeout;
+    let sent = timeout(after, sender.send(bytes)).await;
+    sent.unwrap_or(Err(Closed::SendTimeout { after }))
+}
+
+async fn acknowledged(resumption: Option<&Resumption>) {
+    match resumption {
+        Some(resumption) => resumption.acknowledged().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ticks at once, and then at this pace.
+fn ticker(every: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now(), every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
         None => std::future::pending().await,
     }
 }
@@ -159,6 +263,11 @@ impl Inbound {
             surplus: VecDeque::new(),
             surplus_bytes: 0,
         }
+    }
+
+    /// Another socket takes over: what the old one left unfinished comes again as a whole.
+    fn start_anew(&mut self, receive_bytes_max: usize) {
+        self.splitter = RecordSplitter::new(Some(receive_bytes_max));
     }
 
     async fn read(
@@ -218,29 +327,35 @@ impl Inbound {
     fn take(&mut self, chunk: &[u8]) -> Result<(), Closed> {
         for record in self.splitter.feed(chunk) {
             let record = record.map_err(broken)?;
-            match codec::decode(&record).map_err(broken)? {
-                Some(HubMessage::Invocation(call)) => {
+            let Some(message) = codec::decode(&record).map_err(broken)? else {
+                continue;
+            };
+            if !is_due(&self.shared, &message)? {
+                continue;
+            }
+            match message {
+                HubMessage::Invocation(call) => {
                     let invocation = invocation(&self.shared, call.into_owned());
                     self.surplus_bytes += weight(&invocation);
                     self.surplus.push_back(invocation);
                 }
-                Some(HubMessage::Completion(completion)) => {
+                HubMessage::Completion(completion) => {
                     let result = completion.result.into_owned();
                     self.shared
                         .calls
                         .complete(&completion.invocation_id, result);
                 }
-                Some(HubMessage::StreamItem(item)) => {
+                HubMessage::StreamItem(item) => {
                     let value = item.item.into_owned();
                     self.shared.calls.item(&item.invocation_id, value);
                 }
-                Some(HubMessage::Close(close)) => {
+                HubMessage::Close(close) => {
                     return Err(Closed::ByServer {
                         error: close.error.map(|error| error.into_owned()),
                         allow_reconnect: close.allow_reconnect,
                     });
                 }
-                // A ping has done its work by arriving; the rest is not for us, or of a type unknown.
+                // A ping has done its work by arriving; the rest is not for us.
                 _ => {}
             }
         }
@@ -275,6 +390,26 @@ impl Inbound {
             self.surplus_bytes -= weight(&invocation);
             permit.send(invocation);
         }
+    }
+}
+
+/// Keeps the books of stateful reconnect. False: the message came before, or belongs to those books alone.
+fn is_due(shared: &Shared, message: &HubMessage<'_>) -> Result<bool, Closed> {
+    let Some(resumption) = &shared.resumption else {
+        return Ok(true);
+    };
+    match message {
+        HubMessage::Sequence { sequence_id } => {
+            resumption.on_sequence(*sequence_id)?;
+            Ok(false)
+        }
+        _ if resumption.awaits_sequence() => Ok(false),
+        HubMessage::Ack { sequence_id } => {
+            resumption.on_ack(*sequence_id);
+            Ok(false)
+        }
+        message if message.message_type().is_sequenced() => Ok(resumption.on_message()),
+        _ => Ok(true),
     }
 }
 
@@ -314,3 +449,6 @@ const SURPLUS_BYTES_MAX: usize = 1024 * 1024;
 
 /// A server whose buffer is full answers a post late, and is not gone for that. The official clients wait as long.
 const POST_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// How often the server is told what has arrived, when there is news. The official peers take the same.
+const ACK_INTERVAL: Duration = Duration::from_secs(1);

@@ -29,7 +29,7 @@
 //! Promise: every future here may be dropped at any point. A dropped call is not undone on the server, but it leaves
 //! nothing behind on this side. No call is answered twice, and each call that wants an answer gets one.
 //!
-//! Left out so far: MessagePack and stateful reconnect.
+//! Left out so far: MessagePack.
 
 mod args;
 mod call;
@@ -49,6 +49,7 @@ mod outbox;
 mod proxy;
 mod reconnect;
 mod refresh;
+mod resume;
 mod sessions;
 mod streams;
 mod tls;

@@ -14,7 +14,7 @@ use crate::error::with_causes;
 use crate::options::hub_url;
 use crate::token::{Credentials, TokenProvider};
 use crate::transport::X_REQUESTED_WITH;
-use crate::{Error, Options};
+use crate::{Error, Options, Transport};
 
 /// Where to connect, as whom, and what the server said about the connection.
 #[derive(Clone)]
@@ -81,7 +81,7 @@ async fn ask(
     at: &Destination,
 ) -> Result<Negotiated, Error> {
     let mut request = http
-        .post(negotiate_url(&at.url))
+        .post(negotiate_url(&at.url, asks_for_resumption(options)))
         .headers(options.headers.clone())
         .header(X_REQUESTED_WITH, "XMLHttpRequest")
         .header(http::header::CONTENT_LENGTH, 0)
@@ -108,7 +108,7 @@ async fn ask(
 }
 
 /// `/hub/?x=1` becomes `/hub/negotiate?x=1&negotiateVersion=1`; a version the caller asks for stays.
-fn negotiate_url(hub: &Url) -> Url {
+fn negotiate_url(hub: &Url, asks_for_resumption: bool) -> Url {
     let mut url = hub.clone();
     url.set_path(&format!("{}/negotiate", hub.path().trim_end_matches('/')));
     if !hub
@@ -118,7 +118,16 @@ fn negotiate_url(hub: &Url) -> Url {
         url.query_pairs_mut()
             .append_pair("negotiateVersion", &VERSION_MAX.to_string());
     }
+    if asks_for_resumption {
+        url.query_pairs_mut()
+            .append_pair("useStatefulReconnect", "true");
+    }
     url
+}
+
+/// Only from a WebSocket can another take over.
+pub(crate) fn asks_for_resumption(options: &Options) -> bool {
+    options.stateful_reconnect && options.transports.contains(&Transport::WebSockets)
 }
 
 /// Reads an answer to its end, but no more than this many bytes.
@@ -194,7 +203,10 @@ mod tests {
                 "http://h/a/negotiate?negotiateVersion=0",
             ),
         ] {
-            assert_eq!(negotiate_url(&Url::parse(hub).unwrap()).as_str(), expected);
+            assert_eq!(
+                negotiate_url(&Url::parse(hub).unwrap(), false).as_str(),
+                expected
+            );
         }
     }
 }

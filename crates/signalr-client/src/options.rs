@@ -27,6 +27,15 @@ pub struct Options {
     pub transports: Vec<Transport>,
     /// How hub messages are written. Default: JSON, which every server reads.
     pub encoding: Encoding,
+    /// Asks the server to let another WebSocket take over from one that was lost, with nothing lost or repeated between
+    /// (hub protocol version 2). Default: false, as official clients have it. Whether it was granted, and how often it
+    /// was used, tells [`Connection::resumptions`](crate::Connection::resumptions).
+    pub stateful_reconnect: bool,
+    /// How many bytes that the server has not acknowledged are kept to be sent again before nothing more is sent.
+    /// Default: 100,000, as official clients have it.
+    pub replay_bytes_max: usize,
+    /// How long a lost WebSocket is tried to be replaced. Default: 15 s, after which servers forget the connection.
+    pub resume_timeout: Duration,
     /// How long before its end a token is refreshed, where the server says at negotiation how long it takes it for good;
     /// a token that lives shorter is refreshed in the middle. Default: 5 minutes, as the .NET client has it. `None` never
     /// refreshes.
@@ -89,6 +98,9 @@ impl Options {
                 Transport::LongPolling,
             ],
             encoding: Encoding::Json,
+            stateful_reconnect: false,
+            replay_bytes_max: 100_000,
+            resume_timeout: Duration::from_secs(15),
             refresh_before_expiry: Some(Duration::from_secs(300)),
             skip_negotiation: false,
             connect_timeout: defaults::HANDSHAKE_TIMEOUT,

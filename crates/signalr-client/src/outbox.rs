@@ -15,9 +15,16 @@ pub(crate) struct NotOpen;
 /// What the connection's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    Send(Vec<u8>),
+    Send(Frame),
     /// Everything was sent, and the connection is to be closed.
     Close,
+}
+
+/// Whole hub messages that leave together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) messages: u32,
 }
 
 #[derive(Debug)]
@@ -28,11 +35,12 @@ pub(crate) struct Outbox {
     /// Wakes senders that wait for room.
     emptied: Notify,
     bytes_max: usize,
+    frame_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Vec<u8>>,
+    frames: VecDeque<Frame>,
     bytes: usize,
     phase: Phase,
 }
@@ -46,12 +54,14 @@ enum Phase {
 }
 
 impl Outbox {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// `frame_bytes` is how much may share a frame.
+    pub(crate) fn new(bytes_max: usize, frame_bytes: usize) -> Self {
         Self {
             state: Mutex::default(),
             filled: Notify::new(),
             emptied: Notify::new(),
             bytes_max: bytes_max.max(1),
+            frame_bytes,
         }
     }
 
@@ -80,10 +90,14 @@ impl Outbox {
         }
         state.bytes += message.len();
         match state.frames.back_mut() {
-            Some(frame) if frame.len() + message.len() <= FRAME_BYTES => {
-                frame.extend_from_slice(message);
+            Some(frame) if frame.bytes.len() + message.len() <= self.frame_bytes => {
+                frame.bytes.extend_from_slice(message);
+                frame.messages += 1;
             }
-            _ => state.frames.push_back(message.to_vec()),
+            _ => state.frames.push_back(Frame {
+                bytes: message.to_vec(),
+                messages: 1,
+            }),
         }
         self.filled.notify_one();
         Ok(())
@@ -119,11 +133,22 @@ impl Outbox {
         }
     }
 
+    /// Waits until somebody wants the connection closed. For the connection's task alone.
+    pub(crate) async fn closing(&self) {
+        loop {
+            let filled = self.filled.notified();
+            if self.lock().phase != Phase::Open {
+                return;
+            }
+            filled.await;
+        }
+    }
+
     fn take(&self) -> Option<Next> {
         let mut state = self.lock();
         match state.frames.pop_front() {
             Some(frame) => {
-                state.bytes -= frame.len();
+                state.bytes -= frame.bytes.len();
                 self.emptied.notify_waiters();
                 Some(Next::Send(frame))
             }
@@ -138,7 +163,10 @@ impl Outbox {
 }
 
 /// Beyond this a frame saves no system calls and only delays the first message in it.
-const FRAME_BYTES: usize = 64 * 1024;
+pub(crate) const FRAME_BYTES: usize = 64 * 1024;
+
+/// The same where another socket may take over: a cut inside a longer frame spoils the takeover at ASP.NET Core.
+pub(crate) const RESUMABLE_FRAME_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -146,49 +174,54 @@ mod tests {
 
     use super::*;
 
+    fn sends(bytes: &[u8], messages: u32) -> Next {
+        let bytes = bytes.to_vec();
+        Next::Send(Frame { bytes, messages })
+    }
+
     #[tokio::test]
     async fn messages_that_wait_together_leave_in_one_frame_and_in_order() {
-        let outbox = Outbox::new(1024);
+        let outbox = Outbox::new(1024, FRAME_BYTES);
         for message in ["a", "b", "c"] {
             outbox.push(message.as_bytes()).await.unwrap();
         }
-        assert_eq!(outbox.next().await, Next::Send(b"abc".to_vec()));
+        assert_eq!(outbox.next().await, sends(b"abc", 3));
         assert!(outbox.next().now_or_never().is_none());
     }
 
     #[tokio::test]
     async fn a_frame_never_holds_part_of_a_message() {
-        let outbox = Outbox::new(usize::MAX);
+        let outbox = Outbox::new(usize::MAX, FRAME_BYTES);
         let (small, large) = (vec![1; 10], vec![2; FRAME_BYTES]);
         for message in [&small, &large, &small] {
             outbox.push(message).await.unwrap();
         }
         for message in [small.clone(), large, small] {
-            assert_eq!(outbox.next().await, Next::Send(message));
+            assert_eq!(outbox.next().await, sends(&message, 1));
         }
     }
 
     #[tokio::test]
     async fn a_sender_waits_for_room_and_goes_on_when_there_is_some() {
-        let outbox = Outbox::new(2);
+        let outbox = Outbox::new(2, FRAME_BYTES);
         outbox.push(b"12").await.unwrap();
         let mut second = Box::pin(outbox.push(b"3"));
         assert!(second.as_mut().now_or_never().is_none());
         outbox.next().await;
         second.await.unwrap();
-        assert_eq!(outbox.next().await, Next::Send(b"3".to_vec()));
+        assert_eq!(outbox.next().await, sends(b"3", 1));
     }
 
     #[tokio::test]
     async fn a_closing_outbox_sends_what_it_has_and_takes_no_more() {
-        let outbox = Outbox::new(2);
+        let outbox = Outbox::new(2, FRAME_BYTES);
         outbox.push(b"12").await.unwrap();
         let mut waiting = Box::pin(outbox.push(b"3"));
         assert!(waiting.as_mut().now_or_never().is_none());
         outbox.close();
         assert_eq!(waiting.await, Err(NotOpen));
         assert_eq!(outbox.push_at_once(b"4"), Err(NotOpen));
-        assert_eq!(outbox.next().await, Next::Send(b"12".to_vec()));
+        assert_eq!(outbox.next().await, sends(b"12", 1));
         assert_eq!(outbox.next().await, Next::Close);
     }
 }

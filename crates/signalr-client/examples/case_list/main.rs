@@ -8,6 +8,7 @@
 
 mod calls;
 mod life;
+mod stateful;
 mod streams;
 mod world;
 
@@ -59,7 +60,12 @@ async fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let only = std::env::var("SIGNALR_ONLY").unwrap_or_default();
     let (mut passed, mut failed) = (0, 0);
-    let cases = [calls::cases(), streams::cases(), life::cases()];
+    let cases = [
+        calls::cases(),
+        streams::cases(),
+        life::cases(),
+        stateful::cases(),
+    ];
     for case in cases.into_iter().flatten() {
         let ways = if case.every_way { WAYS } else { &WAYS[..1] };
         for way in ways {

@@ -40,7 +40,7 @@ impl Way {
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) way: Way,
-    root: String,
+    pub(crate) root: String,
     secret: String,
 }
 
