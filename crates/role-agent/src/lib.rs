@@ -61,3 +61,4 @@ pub use token::TokenSource;
 pub use countersign_rules::ack::Outcome;
 pub use countersign_rules::retry::RetryPolicy;
 pub use countersign_rules::site::{Counters, Policy, WorkResult};
+pub use signalr_client::Proxy as HubProxy;

@@ -76,3 +76,8 @@ pub use tokio_rustls::rustls;
 
 pub use signalr_protocol::negotiate::Transport;
 pub use signalr_protocol::{BindError, Raw};
+
+/// The README's first client compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

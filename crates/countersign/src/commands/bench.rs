@@ -330,6 +330,8 @@ fn section(name: &str, data: &Path, config: &Config) -> AgentSection {
     AgentSection {
         name: name.to_owned(),
         hub_url: format!("http://{}/hub", config.hub.listen),
+        hub_proxy: None,
+        hub_ca_file: None,
         ack_url: ack_url(config, &crate::roles::deployment::Addresses::default()),
         token_url: None,
         client_id: None,

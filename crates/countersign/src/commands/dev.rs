@@ -123,6 +123,8 @@ fn agent_section(args: &Dev, data: &Path, config: &Config) -> AgentSection {
     AgentSection {
         name: args.agent.clone(),
         hub_url: format!("http://127.0.0.1:{}/hub", args.port),
+        hub_proxy: None,
+        hub_ca_file: None,
         ack_url: ack_url(config, &crate::roles::deployment::Addresses::default()),
         token_url: Some(format!("http://127.0.0.1:{}/oauth2/token", args.port + 2)),
         client_id: Some(args.agent.clone()),

@@ -145,6 +145,7 @@ fn resolve_paths(config: &mut Config, base: &Path) {
     if let Some(agent) = &mut config.agent {
         resolve(&mut agent.data_dir);
         agent.client_secret_file.iter_mut().for_each(resolve);
+        agent.hub_ca_file.iter_mut().for_each(resolve);
         agent.token_file.iter_mut().for_each(resolve);
         agent.sink.path.iter_mut().for_each(resolve);
     }

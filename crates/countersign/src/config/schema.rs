@@ -162,6 +162,10 @@ pub(crate) struct AgentSection {
     pub(crate) name: String,
     /// The hub, such as <https://centre.example/hub>.
     pub(crate) hub_url: String,
+    /// The HTTP proxy on the way to the hub, such as <http://proxy.example:3128>. Default: none.
+    pub(crate) hub_proxy: Option<String>,
+    /// PEM file with authorities whose certificates are good at the hub besides those that the machine trusts.
+    pub(crate) hub_ca_file: Option<PathBuf>,
     /// The ack API, such as <https://acks.example/acks/v1/acks>.
     pub(crate) ack_url: String,
     /// The token service, such as <https://centre.example/oauth2/token>.

@@ -3,7 +3,9 @@
 use crate::config::{AgentSection, SinkKind};
 use crate::exit::{Exit, Failure};
 use crate::files;
-use countersign_role_agent::{Agent, FolderSink, HttpSink, Options, Sink, StdoutSink, TokenSource};
+use countersign_role_agent::{
+    Agent, FolderSink, HttpSink, HubProxy, Options, Sink, StdoutSink, TokenSource,
+};
 use countersign_rules::retry::RetryPolicy;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +25,11 @@ pub(crate) async fn start_with(
     token: TokenSource,
     sink: Arc<dyn Sink>,
 ) -> Result<Agent, Failure> {
+    let hub_proxy = hub_proxy(section)?;
+    let hub_roots = hub_roots(section)?;
     let options = Options::new(&section.hub_url, &section.data_dir).with(|options| {
+        options.hub_proxy = hub_proxy;
+        options.hub_roots = hub_roots;
         options.ack_url = Some(section.ack_url.clone());
         options.token = token;
         options.store.reserve_bytes = section.reserve.0;
@@ -37,6 +43,20 @@ pub(crate) async fn start_with(
     Agent::start(options, sink)
         .await
         .map_err(|error| wrong(section, &error.to_string()))
+}
+
+fn hub_proxy(section: &AgentSection) -> Result<Option<HubProxy>, Failure> {
+    let proxy = section.hub_proxy.as_deref().map(HubProxy::new).transpose();
+    proxy.map_err(|error| wrong(section, &format!("hub_proxy: {error}")))
+}
+
+fn hub_roots(section: &AgentSection) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = &section.hub_ca_file else {
+        return Ok(None);
+    };
+    let pem = std::fs::read(path)
+        .map_err(|error| wrong(section, &format!("hub_ca_file {}: {error}", path.display())))?;
+    Ok(Some(pem))
 }
 
 fn token_source(section: &AgentSection) -> Result<TokenSource, Failure> {
