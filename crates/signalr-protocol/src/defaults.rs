@@ -29,6 +29,10 @@ pub const RECEIVE_BYTES_MAX: usize = 32 * 1024;
 /// Deepest nesting of a JSON message; the message object is the first level.
 pub const JSON_DEPTH_MAX: usize = 64;
 
+/// Deepest nesting of a MessagePack value that is bound to a type. The official server bears 200
+/// levels and refuses 600.
+pub const MESSAGEPACK_DEPTH_MAX: usize = 256;
+
 /// Pauses before the attempts of an automatic reconnect, after which a client gives up.
 pub const RECONNECT_DELAYS: [Duration; 4] = [
     Duration::ZERO,

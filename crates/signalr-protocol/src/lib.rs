@@ -1,5 +1,5 @@
-//! The SignalR wire, for servers and clients: hub messages, their JSON codec, framing, handshake
-//! and negotiation.
+//! The SignalR wire, for servers and clients: hub messages, their JSON and MessagePack codecs, framing,
+//! handshake and negotiation.
 //!
 //! Promise: bytes in, values out, and back. Arguments and results stay raw until the caller knows
 //! the type they are meant for, so that a message which is only passed on is never parsed twice.
@@ -26,22 +26,25 @@
 
 extern crate alloc;
 
+mod any;
 mod arguments;
 pub mod defaults;
 pub mod error_text;
 pub mod handshake;
 pub mod json;
 mod message;
+pub mod messagepack;
 pub mod negotiate;
 mod raw;
 mod records;
 
+pub use any::AnyValue;
 pub use arguments::BindError;
 pub use message::{
     CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation,
     MessageType, StreamItem,
 };
-pub use raw::Raw;
+pub use raw::{Encoding, Raw, WriteError};
 pub use records::{RECORD_SEPARATOR, RecordSplitter, RecordTooLarge, Records};
 
 /// Whose rules decide what is acceptable in a message.

@@ -203,7 +203,7 @@ fn id(out: &mut Vec<u8>, id: &str) {
 
 fn value(out: &mut Vec<u8>, property: &str, raw: &Raw<'_>) {
     name(out, property);
-    out.extend_from_slice(raw.as_bytes());
+    out.extend_from_slice(&raw.to_json());
 }
 
 fn end(out: &mut Vec<u8>) {
