@@ -44,7 +44,7 @@ pub(crate) fn run_steps(steps: &mut Steps) -> Result<()> {
         Some(program) => against(steps, "ours", &program),
         None => {
             println!(
-                "!! CLIENTS NOT RUN AGAINST OUR SERVER: its example `conformance` takes no --listen."
+                "!! CLIENTS NOT RUN AGAINST OUR SERVER: its example `conformance` has WebSockets alone."
             );
             Ok(())
         }
@@ -128,13 +128,14 @@ fn original() -> Option<PathBuf> {
     program.is_file().then_some(program)
 }
 
-/// The example takes `--listen` since it has every transport; before that there is nothing to aim the cases at.
+/// The example asks its connections for their transport since it has every one; before that there is nothing to aim the
+/// cases at.
 fn ours() -> Result<Option<PathBuf>> {
     let examples = checkout::root().join("crates/signalr-server/examples");
     let sources = ["conformance.rs", "conformance/main.rs"];
     let is_complete = sources.iter().any(|name| {
         let source = std::fs::read_to_string(examples.join(name));
-        source.is_ok_and(|text| text.contains("--listen"))
+        source.is_ok_and(|text| text.contains(".transport()"))
     });
     if !is_complete {
         return Ok(None);

@@ -56,6 +56,11 @@ pub fn method_failed(method: &str) -> String {
     format!("An unexpected error occurred invoking '{method}' on the server.")
 }
 
+/// A stream was asked for under the id of one that runs.
+pub fn id_in_use(id: &str) -> String {
+    format!("Invocation ID '{id}' is already in use.")
+}
+
 /// A streaming method was called like a plain one.
 pub fn is_streaming(method: &str) -> String {
     format!(

@@ -1,25 +1,27 @@
-//! A hub with the methods that a SignalR conformance harness calls, as far as this server has
-//! what they need. It shows most of what a hub can do.
+//! A hub with the methods that a SignalR conformance harness calls. It shows most of what a hub
+//! can do.
 //!
 //! Two hubs with the same methods: `/conformance` for everybody, `/conformance-authorized` for
-//! bearers of an HS256 token signed with `SIGNALR_JWT_SECRET`. Listens on `SIGNALR_LISTEN`,
-//! `127.0.0.1:5000` unless set. Timers are short, as the harness expects them.
+//! bearers of an HS256 token signed with the secret. Started as
+//! `conformance --listen 127.0.0.1:5000 --jwt-secret SECRET`. Timers are short, as the harness
+//! expects them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{Stream, StreamExt as _, stream};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::de::{Deserializer, Visitor};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use signalr_server::{
-    Caller, ConnectionHandle, Disconnect, Hub, HubError, HubServer, Identity, Methods, Refusal,
-    TokenVerifier,
+    AnyValue as Any, Caller, ConnectionHandle, Disconnect, Hub, HubError, HubServer, Identity,
+    Methods, Refusal, TokenVerifier, Upload,
 };
-
-/// Any JSON value, kept as it was written.
-type Any = Box<RawValue>;
 
 /// How long a client may take to answer a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,7 +29,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Conformance {
     groups: Mutex<HashMap<String, HashSet<String>>>,
-    notes: Arc<Mutex<HashMap<String, Vec<Value>>>>,
+    notes: Arc<Mutex<HashMap<String, Vec<Any>>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +41,7 @@ struct Complex {
     ratio: f64,
     flag: bool,
     nothing: Option<String>,
-    bytes: String,
+    bytes: Binary,
     numbers: Vec<i32>,
     tags: HashMap<String, String>,
     child: Child,
@@ -52,6 +54,42 @@ struct Child {
     numbers: Vec<i32>,
 }
 
+/// Base64 text in JSON, binary in MessagePack.
+struct Binary(Vec<u8>);
+
+impl Serialize for Binary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.serialize_str(&STANDARD.encode(&self.0)),
+            false => serializer.serialize_bytes(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Binary;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes, or base64 text")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Binary, E> {
+                STANDARD.decode(text).map(Binary).map_err(E::custom)
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Binary, E> {
+                Ok(Binary(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_any(Bytes)
+    }
+}
+
 type This = Arc<Conformance>;
 type From = Caller<Conformance>;
 type Outcome<T> = Result<T, HubError>;
@@ -61,6 +99,7 @@ impl Hub for Conformance {
         let methods = values(methods);
         let methods = calls(methods);
         let methods = groups(methods);
+        let methods = streams(methods);
         about_the_connection(methods)
     }
 
@@ -79,8 +118,8 @@ impl Hub for Conformance {
 fn values(methods: Methods<Conformance>) -> Methods<Conformance> {
     methods
         .on("Echo", async |_: This, _: From, value: Any| Ok(value))
-        .on("EchoBytes", async |_: This, _: From, base64: String| {
-            Ok(base64)
+        .on("EchoBytes", async |_: This, _: From, bytes: Binary| {
+            Ok(bytes)
         })
         .on(
             "EchoThree",
@@ -109,13 +148,8 @@ fn values(methods: Methods<Conformance>) -> Methods<Conformance> {
         })
         .on(
             "Note",
-            async |hub: This, _: From, (list, value): (String, Value)| {
-                hub.notes
-                    .lock()
-                    .expect("no note code panics")
-                    .entry(list)
-                    .or_default()
-                    .push(value);
+            async |hub: This, _: From, (list, value): (String, Any)| {
+                hub.note(list, value);
                 Ok(())
             },
         )
@@ -141,7 +175,7 @@ fn calls(methods: Methods<Conformance>) -> Methods<Conformance> {
         .on(
             "CallMe",
             async |_: This, from: From, (target, arguments): (String, Any)| {
-                Ok(from.push_array(&target, arguments.get())?)
+                Ok(from.push_array(&target, arguments.raw().to_json())?)
             },
         )
         .on(
@@ -278,7 +312,96 @@ fn about_the_connection(methods: Methods<Conformance>) -> Methods<Conformance> {
         )
 }
 
+fn streams(methods: Methods<Conformance>) -> Methods<Conformance> {
+    methods
+        .stream("Counter", async |_: This, _: From, (n, ms): (u64, u64)| {
+            Ok(counter(n, ms))
+        })
+        .stream(
+            "CounterThenThrow",
+            async |_: This, _: From, (n, text): (u64, String)| {
+                let failure = stream::once(async { Err(HubError::new(text)) });
+                Ok(counter(n, 0).chain(failure))
+            },
+        )
+        .stream(
+            "Endless",
+            async |_: This, from: From, (ms, tag): (u64, Any)| {
+                let told = ToldOnDrop { from, tag };
+                Ok(counter(u64::MAX, ms).inspect(move |_| {
+                    let _ = &told;
+                }))
+            },
+        )
+        .on_upload(
+            "UploadSum",
+            async |_: This, _: From, (), numbers: Upload<i64>| sum(numbers).await,
+        )
+        .on_upload(
+            "UploadTwo",
+            async |_: This, _: From, text: String, two: (Upload<i64>, Upload<i64>)| {
+                let (first, second) = futures_util::future::join(sum(two.0), sum(two.1)).await;
+                Ok((text, first?, second?))
+            },
+        )
+        .stream_upload(
+            "UploadEcho",
+            async |_: This, _: From, (), items: Upload<Any>| {
+                Ok(items.map(|item| item.map_err(|error| HubError::new(error.to_string()))))
+            },
+        )
+        .on_upload(
+            "UploadNote",
+            async |hub: This, _: From, (), mut items: Upload<Any>| {
+                let Some(list) = items.next().await else {
+                    return Ok(());
+                };
+                let list: String = list?.raw().read()?;
+                while let Some(item) = items.next().await {
+                    hub.note(list.clone(), item?);
+                }
+                Ok(())
+            },
+        )
+}
+
+fn counter(n: u64, ms: u64) -> impl Stream<Item = Outcome<u64>> + Send {
+    stream::iter(0..n).then(move |index| async move {
+        if ms > 0 {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        Ok(index)
+    })
+}
+
+async fn sum(mut numbers: Upload<i64>) -> Outcome<i64> {
+    let mut sum = 0_i64;
+    while let Some(number) = numbers.next().await {
+        let number = number.map_err(|error| HubError::new(error.to_string()))?;
+        sum = sum.wrapping_add(number);
+    }
+    Ok(sum)
+}
+
+/// Tells the caller when its stream is dropped, as it is when it was cancelled.
+struct ToldOnDrop {
+    from: From,
+    tag: Any,
+}
+
+impl Drop for ToldOnDrop {
+    fn drop(&mut self) {
+        // It may have been dropped because the caller is gone.
+        let _ = self.from.push("StreamCanceled", &self.tag);
+    }
+}
+
 impl Conformance {
+    fn note(&self, list: String, value: Any) {
+        let mut notes = self.notes.lock().expect("no note code panics");
+        notes.entry(list).or_default().push(value);
+    }
+
     fn members(&self, from: &From, group: &str) -> Vec<ConnectionHandle> {
         let groups = self.groups.lock().expect("no group code panics");
         let members = groups.get(group).into_iter().flatten();
@@ -291,16 +414,16 @@ impl Conformance {
 fn push_to_all(
     connections: &[ConnectionHandle],
     target: &str,
-    value: &RawValue,
+    value: &Any,
     wanted: impl Fn(&ConnectionHandle) -> bool,
 ) {
     for connection in connections.iter().filter(|connection| wanted(connection)) {
         // Whoever cannot take it misses it: a broadcast promises nothing.
-        let _ = connection.push_raw(target, value.get());
+        let _ = connection.push(target, value);
     }
 }
 
-async fn ask(connection: &ConnectionHandle, target: &str, value: &RawValue) -> Outcome<Any> {
+async fn ask(connection: &ConnectionHandle, target: &str, value: &Any) -> Outcome<Any> {
     let answer = connection
         .ask::<_, Any>(target, value, ANSWER_TIMEOUT)
         .await;
@@ -315,7 +438,7 @@ fn a_complex() -> Complex {
         ratio: 1.5,
         flag: false,
         nothing: None,
-        bytes: "AQID".to_owned(),
+        bytes: Binary(vec![1, 2, 3]),
         numbers: vec![1, 2, 3],
         tags: HashMap::from([("k".to_owned(), "v".to_owned())]),
         child: Child {
@@ -377,8 +500,8 @@ fn server() -> HubServer<Conformance> {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let secret = std::env::var("SIGNALR_JWT_SECRET").unwrap_or_default();
-    let address = std::env::var("SIGNALR_LISTEN").unwrap_or_else(|_| "127.0.0.1:5000".to_owned());
+    let secret = option("--jwt-secret").unwrap_or_default();
+    let address = option("--listen").unwrap_or_else(|| "127.0.0.1:5000".to_owned());
     let app: axum::Router = server()
         .auth_optional(SharedSecret::new(&secret))
         .router("/conformance")
@@ -393,4 +516,11 @@ async fn main() -> std::io::Result<()> {
         json!({ "listening": listener.local_addr()?.to_string() })
     );
     axum::serve(listener, app).await
+}
+
+/// The value behind an option of the command line.
+fn option(name: &str) -> Option<String> {
+    std::env::args()
+        .skip_while(|argument| argument != name)
+        .nth(1)
 }

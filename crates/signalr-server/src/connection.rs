@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use signalr_protocol::{CompletionResult, Raw};
+use signalr_protocol::{CompletionResult, Encoding, Raw};
 use tokio::sync::oneshot;
 
 use crate::codec::Codec;
@@ -45,7 +45,7 @@ struct Inner {
     registry: Arc<Registry>,
 }
 
-type Answer = Result<Bytes, AskError>;
+type Answer = Result<Raw<'static>, AskError>;
 
 /// Why a client gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +116,11 @@ impl ConnectionHandle {
         find(&self.inner.request.headers, name)
     }
 
+    /// How messages on this connection are written, as the client asked for in its handshake.
+    pub fn encoding(&self) -> Encoding {
+        self.inner.codec.encoding()
+    }
+
     /// Whether messages are still taken.
     pub fn is_open(&self) -> bool {
         self.inner.outbox.is_open()
@@ -128,7 +133,8 @@ impl ConnectionHandle {
 
     /// Calls `target` on the client with one argument, given as JSON. No answer comes.
     ///
-    /// The text is sent as it is; the caller promises that it is one JSON value in UTF-8.
+    /// The text is sent as it is, or as the same value in MessagePack where the client asked for
+    /// that; the caller promises that it is one JSON value in UTF-8.
     ///
     /// # Errors
     ///
@@ -137,7 +143,7 @@ impl ConnectionHandle {
         let codec = self.inner.codec;
         self.inner
             .outbox
-            .push(|out| codec.invocation(out, target, argument.as_ref(), None))
+            .push(|out| codec.invocation(out, target, &Raw::json(argument.as_ref()), None))
     }
 
     /// Calls `target` on the client with the arguments of a JSON array. No answer comes.
@@ -149,10 +155,11 @@ impl ConnectionHandle {
         let codec = self.inner.codec;
         self.inner
             .outbox
-            .push(|out| codec.invocation_array(out, target, arguments.as_ref(), None))
+            .push(|out| codec.invocation_array(out, target, &Raw::json(arguments.as_ref()), None))
     }
 
-    /// Sends one whole hub message that is encoded already, its separator included.
+    /// Sends one whole hub message that is in the connection's encoding already, its separator or
+    /// length included.
     ///
     /// # Errors
     ///
@@ -171,9 +178,13 @@ impl ConnectionHandle {
     ///
     /// # Panics
     ///
-    /// When the argument cannot be written as JSON, which is a fault in its type.
+    /// When the argument cannot be written, which is a fault in its type.
     pub fn push<T: Serialize + ?Sized>(&self, target: &str, argument: &T) -> Result<(), PushError> {
-        self.push_raw(target, to_json(argument))
+        let codec = self.inner.codec;
+        let argument = written(codec, argument);
+        self.inner
+            .outbox
+            .push(|out| codec.invocation(out, target, &argument, None))
     }
 
     /// Calls `target` on the client with one argument, given as JSON, and waits for its result.
@@ -187,6 +198,17 @@ impl ConnectionHandle {
         argument: impl AsRef<[u8]>,
         within: Duration,
     ) -> Result<Bytes, AskError> {
+        let argument = Raw::json(argument.as_ref());
+        let answer = self.question(target, &argument, within).await?;
+        Ok(Bytes::from(answer.to_json().into_owned()))
+    }
+
+    async fn question(
+        &self,
+        target: &str,
+        argument: &Raw<'_>,
+        within: Duration,
+    ) -> Result<Raw<'static>, AskError> {
         let (id, answer) = self.expect_answer()?;
         let _forget = Forget {
             connection: self,
@@ -195,7 +217,7 @@ impl ConnectionHandle {
         let codec = self.inner.codec;
         self.inner
             .outbox
-            .push(|out| codec.invocation(out, target, argument.as_ref(), Some(&id)))?;
+            .push(|out| codec.invocation(out, target, argument, Some(&id)))?;
         match tokio::time::timeout(within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(AskError::Disconnected),
@@ -211,15 +233,17 @@ impl ConnectionHandle {
     ///
     /// # Panics
     ///
-    /// When the argument cannot be written as JSON, which is a fault in its type.
+    /// When the argument cannot be written, which is a fault in its type.
     pub async fn ask<T: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         target: &str,
         argument: &T,
         within: Duration,
     ) -> Result<R, AskError> {
-        let answer = self.ask_raw(target, to_json(argument), within).await?;
-        serde_json::from_slice(&answer).map_err(|error| AskError::Unreadable(error.to_string()))
+        let argument = written(self.inner.codec, argument);
+        let answer = self.question(target, &argument, within).await?;
+        let result = answer.read();
+        result.map_err(|error| AskError::Unreadable(error.to_string()))
     }
 
     /// Ends the connection after what is queued already. A client with automatic reconnect comes
@@ -259,7 +283,7 @@ impl ConnectionHandle {
         let asked = self.asks().as_mut().and_then(|asks| asks.remove(id));
         if let Some(asked) = asked {
             let answer = match result {
-                CompletionResult::Value(value) => Ok(into_bytes(value)),
+                CompletionResult::Value(value) => Ok(value.into_owned()),
                 CompletionResult::Error(text) => Err(AskError::Refused(text.into_owned())),
                 CompletionResult::Void => Err(AskError::NoResult),
             };
@@ -322,10 +346,6 @@ fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], name: &str) -> Option<&'a str> {
     Some(&pair.1)
 }
 
-fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("the type promises to be writable as JSON")
-}
-
-fn into_bytes(value: Raw<'_>) -> Bytes {
-    Bytes::from(value.into_bytes())
+fn written<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Raw<'static> {
+    Raw::write(codec.encoding(), value).expect("the type promises to be writable")
 }

@@ -13,7 +13,7 @@ pub trait Hub: Send + Sync + Sized + 'static {
     fn methods(methods: Methods<Self>) -> Methods<Self>;
 
     /// Runs when a client has shaken hands, before its first call. An error closes the connection
-    /// for good.
+    /// for good, unless it says otherwise: see [`HubError::with_reconnect`].
     fn on_connected(
         &self,
         caller: &Caller<Self>,
@@ -63,6 +63,7 @@ pub enum Disconnect {
 /// Any other error turns into an internal one by `?`.
 pub struct HubError {
     kind: Kind,
+    allow_reconnect: bool,
 }
 
 enum Kind {
@@ -75,6 +76,7 @@ impl HubError {
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             kind: Kind::ForCaller(text.into()),
+            allow_reconnect: false,
         }
     }
 
@@ -82,7 +84,20 @@ impl HubError {
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             kind: Kind::Internal(error.into()),
+            allow_reconnect: false,
         }
+    }
+
+    /// Lets a client come back when this error of [`Hub::on_connected`] closes its connection.
+    /// Elsewhere it means nothing.
+    #[must_use]
+    pub fn with_reconnect(mut self) -> Self {
+        self.allow_reconnect = true;
+        self
+    }
+
+    pub(crate) fn allows_reconnect(&self) -> bool {
+        self.allow_reconnect
     }
 
     /// `text` with as much detail as the caller may know.

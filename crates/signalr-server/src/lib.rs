@@ -32,8 +32,7 @@
 //! # }
 //! ```
 //!
-//! Left out so far: server-sent events, long polling, MessagePack, streams and stateful
-//! reconnect. Negotiation offers WebSockets alone, so clients do not run into them.
+//! Left out so far: server-sent events, long polling and stateful reconnect. Negotiation offers WebSockets alone, so clients do not run into them.
 
 mod auth;
 mod caller;
@@ -48,6 +47,7 @@ mod outbox;
 mod registry;
 mod server;
 mod session;
+mod uploads;
 mod wire;
 
 pub use auth::{Identity, Refusal, TokenVerifier};
@@ -59,3 +59,5 @@ pub use methods::Methods;
 pub use options::Options;
 pub use outbox::PushError;
 pub use server::HubServer;
+pub use signalr_protocol::{AnyValue, Encoding};
+pub use uploads::{RawUpload, Upload, UploadError, Uploads};

@@ -44,6 +44,10 @@ pub struct Options {
     /// Default: 64. While nothing is read, a call that asks its own client waits in vain until its
     /// time is up, because the answer stands behind the calls that wait.
     pub waiting_invocations_max: usize,
+    /// How many bytes of stream items sent by one client wait for the methods that take them
+    /// before nothing more is read from it. Default: 256 KiB. An item counts 64 bytes more than it
+    /// is long.
+    pub upload_bytes_max: usize,
     /// Whether texts of internal errors reach the client. Default: false, because they may tell
     /// secrets.
     pub detailed_errors: bool,
@@ -77,6 +81,7 @@ impl Default for Options {
             send_frame_bytes: 16 * 1024,
             parallel_invocations: 1,
             waiting_invocations_max: 64,
+            upload_bytes_max: 256 * 1024,
             detailed_errors: false,
             close_on_token_expiry: true,
             negotiate_version_min: 0,

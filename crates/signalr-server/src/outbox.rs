@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 /// Why a message was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,8 @@ pub(crate) struct Outbox {
     state: Mutex<State>,
     /// The connection's task, when it waits for something to send.
     task: AtomicWaker,
+    /// Signalled when something has gone to the network.
+    room: Notify,
     limits: Limits,
 }
 
@@ -94,6 +97,7 @@ impl Outbox {
         Self {
             state: Mutex::new(state),
             task: AtomicWaker::new(),
+            room: Notify::new(),
             limits,
         }
     }
@@ -179,9 +183,36 @@ impl Outbox {
 
     /// Makes room for what has gone to the network.
     pub(crate) fn sent(&self, messages: usize, bytes: usize) {
-        let taken = &mut self.lock().taken;
-        taken.messages -= messages;
-        taken.bytes -= bytes;
+        {
+            let taken = &mut self.lock().taken;
+            taken.messages -= messages;
+            taken.bytes -= bytes;
+        }
+        self.room.notify_waiters();
+    }
+
+    /// Queues what a stream yields once the queue is less than half full, so that streams leave
+    /// room for pushes and go no faster than the client reads.
+    pub(crate) async fn push_patiently(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), PushError> {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            if !self.is_half_full() {
+                break;
+            }
+            room.await;
+        }
+        let result = self.push_own(write);
+        self.task.wake();
+        result
+    }
+
+    fn is_half_full(&self) -> bool {
+        let load = self.lock().load();
+        load.messages >= self.limits.messages_max / 2 || load.bytes >= self.limits.bytes_max / 2
     }
 
     /// Nothing here panics while it holds the lock, except what a caller's `write` may do; the

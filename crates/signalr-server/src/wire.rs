@@ -18,6 +18,7 @@ pub(crate) struct Wire {
     socket: WebSocket,
     /// A frame was written and may not have gone to the network entirely.
     is_flushing: bool,
+    is_binary: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Wire {
         Self {
             socket,
             is_flushing: false,
+            is_binary: false,
         }
     }
 
@@ -63,15 +65,23 @@ impl Wire {
         self.is_flushing
     }
 
-    /// Writes one text frame, to be flushed by [`Wire::event`]. Only to be called when nothing is
+    /// Frames are binary from now on, as they must be for what is no text.
+    pub(crate) fn become_binary(&mut self) {
+        self.is_binary = true;
+    }
+
+    /// Writes one frame, to be flushed by [`Wire::event`]. Only to be called when nothing is
     /// flushing, so that no more than one frame is ever buffered.
     pub(crate) fn start_send(&mut self, frame: Bytes) -> Result<(), Failure> {
         debug_assert!(!self.is_flushing, "one frame at a time");
-        // Encoders write text; what is no text came from a caller who broke a promise.
-        let text = Utf8Bytes::try_from(frame).map_err(|_| Failure::Lost)?;
+        let message = match self.is_binary {
+            true => Message::Binary(frame),
+            // Encoders write text; what is no text came from a caller who broke a promise.
+            false => Message::Text(Utf8Bytes::try_from(frame).map_err(|_| Failure::Lost)?),
+        };
         self.is_flushing = true;
         Pin::new(&mut self.socket)
-            .start_send(Message::Text(text))
+            .start_send(message)
             .map_err(|error| classify(&error))
     }
 

@@ -289,6 +289,16 @@ async fn a_failed_connected_event_closes_for_good() {
 }
 
 #[tokio::test]
+async fn a_failed_connected_event_lets_the_client_come_back_when_it_says_so() {
+    let server = Server::start().await;
+    let error = HubError::new("later").with_reconnect();
+    *server.hub.refusal.lock().unwrap() = Some(error);
+    let mut client = Client::connect(&server).await;
+    let (records, _) = client.end().await;
+    assert_eq!(records[0]["allowReconnect"], true);
+}
+
+#[tokio::test]
 async fn what_was_sent_before_the_goodbye_takes_effect() {
     let mut server = Server::start().await;
     let mut client = Client::connect(&server).await;

@@ -57,8 +57,8 @@ async fn a_handshake_may_come_as_a_binary_frame() {
 #[tokio::test]
 async fn protocols_and_versions_that_are_not_spoken_are_refused_by_name() {
     assert_eq!(
-        refusal(r#"{"protocol":"messagepack","version":1}"#).await,
-        "The protocol 'messagepack' is not supported."
+        refusal(r#"{"protocol":"smoke","version":1}"#).await,
+        "The protocol 'smoke' is not supported."
     );
     assert_eq!(
         refusal(r#"{"protocol":"","version":1}"#).await,
@@ -67,6 +67,10 @@ async fn protocols_and_versions_that_are_not_spoken_are_refused_by_name() {
     assert_eq!(
         refusal(r#"{"protocol":"json","version":3}"#).await,
         "The server does not support version 3 of the 'json' protocol."
+    );
+    assert_eq!(
+        refusal(r#"{"protocol":"messagepack","version":3}"#).await,
+        "The server does not support version 3 of the 'messagepack' protocol."
     );
 }
 

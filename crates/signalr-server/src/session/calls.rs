@@ -1,18 +1,21 @@
 //! The calls of one connection: waiting in order, running beside the reading, answered when done.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
+use futures_util::future::{AbortHandle, Abortable, Aborted};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{Future, FutureExt as _};
-use signalr_protocol::{Invocation, error_text};
+use signalr_protocol::{HubMessage, Invocation, Raw, StreamItem, error_text};
+use tokio::select;
 use tracing::{debug, warn};
 
-use crate::methods::{Call, Method};
+use crate::methods::{Call, Method, Started, StreamCall};
 use crate::server::Shared;
-use crate::{Caller, Hub, HubError};
+use crate::uploads::{OpenUploads, RawUpload};
+use crate::{Caller, Hub, HubError, PushError};
 
 /// What came of something that ran.
 #[derive(Debug)]
@@ -24,15 +27,18 @@ pub(super) enum Finished {
         id: Option<String>,
         answer: Result<Vec<u8>, String>,
     },
+    /// A call whose answer was a stream, whose items are sent already.
+    Stream { id: String, end: Result<(), String> },
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Finished> + Send + 'a>>;
 
 /// A call as it came, plain or asking for a stream.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) invocation: Invocation<'static>,
-    pub(super) is_streaming: bool,
+struct Asked {
+    invocation: Invocation<'static>,
+    is_streaming: bool,
+    uploads: Vec<RawUpload>,
 }
 
 pub(super) struct Calls<'a, H: Hub> {
@@ -40,6 +46,11 @@ pub(super) struct Calls<'a, H: Hub> {
     caller: &'a Caller<H>,
     waiting: VecDeque<Asked>,
     running: FuturesUnordered<Running<'a>>,
+    /// Streams run beside the calls and do not count as such.
+    streaming: FuturesUnordered<Running<'a>>,
+    /// How to stop each stream, by its id.
+    streams: HashMap<String, AbortHandle>,
+    pub(super) uploads: OpenUploads,
     /// Calls wait until the connected event is over.
     is_connected: bool,
 }
@@ -58,12 +69,34 @@ impl<'a, H: Hub> Calls<'a, H> {
             caller,
             waiting: VecDeque::new(),
             running,
+            streaming: FuturesUnordered::new(),
+            streams: HashMap::new(),
+            uploads: OpenUploads::new(shared.options.upload_bytes_max),
             is_connected: false,
         }
     }
 
-    pub(super) fn add(&mut self, asked: Asked) {
-        self.waiting.push_back(asked);
+    /// Its uploads begin at once, because their items follow at once.
+    pub(super) fn add(&mut self, invocation: Invocation<'static>, is_streaming: bool) {
+        let ids = invocation.stream_ids.iter();
+        let uploads = ids.map(|id| self.uploads.begin(id)).collect();
+        self.waiting.push_back(Asked {
+            invocation,
+            is_streaming,
+            uploads,
+        });
+    }
+
+    /// Stops a stream; what is no stream, or has ended, goes its way.
+    pub(super) fn cancel(&self, id: &str) {
+        if let Some(stream) = self.streams.get(id) {
+            stream.abort();
+        }
+    }
+
+    /// Whether more may be read from the client.
+    pub(super) fn is_taking(&self, waiting_max: usize) -> bool {
+        self.waiting.len() < waiting_max && !self.uploads.is_full()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -71,7 +104,7 @@ impl<'a, H: Hub> Calls<'a, H> {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        !self.running.is_empty()
+        !self.running.is_empty() || !self.streaming.is_empty()
     }
 
     /// Starts the next waiting call if one may start. A call that fails at once is given back.
@@ -80,8 +113,14 @@ impl<'a, H: Hub> Calls<'a, H> {
         while self.is_connected && self.running.len() < parallel {
             let asked = self.waiting.pop_front()?;
             let id = asked.invocation.invocation_id.as_deref().map(str::to_owned);
-            match self.start(&asked) {
-                Ok((method, call)) => self.running.push(Box::pin(self.run(id, method, call))),
+            match self.start(asked) {
+                Ok((method, Started::Plain(call))) => {
+                    self.running.push(Box::pin(self.run(id, method, call)));
+                }
+                // A streaming call without an id is none: the decoder sees to that.
+                Ok((method, Started::Streaming(call))) => {
+                    self.stream(id.unwrap_or_default(), method, call);
+                }
                 Err(error) => {
                     return Some(Finished::Call {
                         id,
@@ -95,18 +134,26 @@ impl<'a, H: Hub> Calls<'a, H> {
 
     /// The next that is done. Never when nothing runs.
     pub(super) async fn finished(&mut self) -> Finished {
-        match self.running.next().await {
-            Some(finished) => {
-                self.is_connected |= matches!(finished, Finished::Connected(Ok(())));
-                finished
+        let finished = select! {
+            Some(finished) = self.running.next() => finished,
+            Some(finished) = self.streaming.next() => finished,
+            else => std::future::pending().await,
+        };
+        match &finished {
+            Finished::Connected(result) => self.is_connected |= result.is_ok(),
+            Finished::Stream { id, .. } => {
+                self.streams.remove(id);
             }
-            None => std::future::pending().await,
+            Finished::Call { .. } => {}
         }
+        finished
     }
 
     /// Runs what came before the end of the connection, without answers; what was sent took
-    /// effect, as far as the client can tell.
+    /// effect, as far as the client can tell. Streams end, for there is nobody to send them to.
     pub(super) async fn finish(mut self) {
+        self.uploads.disconnect();
+        self.streaming.clear();
         if !self.is_connected
             && !matches!(self.running.next().await, Some(Finished::Connected(Ok(()))))
         {
@@ -114,30 +161,42 @@ impl<'a, H: Hub> Calls<'a, H> {
         }
         self.is_connected = true;
         while self.start_next().is_some() || self.is_running() {
-            if self.is_running() {
-                self.running.next().await;
-            }
+            self.streaming.clear();
+            self.running.next().await;
         }
     }
 
-    fn start(&self, asked: &Asked) -> Result<(&'a Method<H>, Call), String> {
+    fn start(&self, asked: Asked) -> Result<(&'a Method<H>, Started), String> {
         let Asked {
             invocation,
             is_streaming,
+            uploads,
         } = asked;
         let target = &*invocation.target;
         let method = self.shared.methods.find(target).ok_or_else(|| {
             debug!(connection = self.caller.id(), target, "unknown hub method");
             error_text::unknown_method(target)
         })?;
-        if *is_streaming {
-            return Err(error_text::is_not_streaming(method.name));
+        match (is_streaming, method.is_streaming()) {
+            (true, false) => return Err(error_text::is_not_streaming(method.name)),
+            (false, true) => return Err(error_text::is_streaming(method.name)),
+            _ => {}
         }
-        if !invocation.stream_ids.is_empty() {
-            let sent = invocation.stream_ids.len();
-            return Err(error_text::wrong_upload_count(method.name, sent, 0));
+        if uploads.len() != method.uploads {
+            let sent = uploads.len();
+            return Err(error_text::wrong_upload_count(
+                method.name,
+                sent,
+                method.uploads,
+            ));
         }
-        let call = method.start(self.caller, &invocation.arguments).map_err(|error| {
+        if let Some(id) = invocation.invocation_id.as_deref()
+            && is_streaming
+            && self.streams.contains_key(id)
+        {
+            return Err(error_text::id_in_use(id));
+        }
+        let call = method.start(self.caller, &invocation.arguments, uploads).map_err(|error| {
             debug!(connection = self.caller.id(), method = method.name, %error, "bad arguments");
             let text = error_text::failed_to_invoke(method.name);
             match self.shared.options.detailed_errors {
@@ -149,6 +208,26 @@ impl<'a, H: Hub> Calls<'a, H> {
             }
         })?;
         Ok((method, call))
+    }
+
+    /// Sends the items as they come, until they end or the client wants no more.
+    fn stream(&mut self, id: String, method: &'a Method<H>, call: StreamCall) {
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.streams.insert(id.clone(), stop);
+        let is_detailed = self.shared.options.detailed_errors;
+        let caller = self.caller;
+        self.streaming.push(Box::pin(async move {
+            let items = AssertUnwindSafe(send_items(caller, &id, call)).catch_unwind();
+            let end = match Abortable::new(items, stopped).await {
+                Ok(end) => end.unwrap_or_else(|panic| Err(panicked(&panic))),
+                Err(Aborted) => Ok(()),
+            };
+            let end = end.map_err(|error| {
+                warn!(connection = caller.id(), method = method.name, %error, "stream failed");
+                error.told(&error_text::method_failed(method.name), is_detailed)
+            });
+            Finished::Stream { id, end }
+        }));
     }
 
     fn run(
@@ -168,6 +247,33 @@ impl<'a, H: Hub> Calls<'a, H> {
             Finished::Call { id, answer }
         }
     }
+}
+
+async fn send_items<H: Hub>(
+    caller: &Caller<H>,
+    id: &str,
+    call: StreamCall,
+) -> Result<(), HubError> {
+    let codec = caller.codec();
+    let mut items = call.await?;
+    while let Some(item) = items.next().await {
+        let item = HubMessage::StreamItem(StreamItem {
+            headers: Vec::new(),
+            invocation_id: id.into(),
+            item: Raw::new(codec.encoding(), item?),
+        });
+        let sent = caller
+            .outbox()
+            .push_patiently(|out| codec.message(out, &item))
+            .await;
+        match sent {
+            Err(PushError::Closed) => return Ok(()),
+            sent => sent?,
+        }
+        // A stream that is always ready must not keep the connection from anything else.
+        tokio::task::consume_budget().await;
+    }
+    Ok(())
 }
 
 fn panicked(panic: &Box<dyn Any + Send>) -> HubError {

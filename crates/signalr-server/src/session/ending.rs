@@ -61,7 +61,7 @@ impl Reason {
             Self::Malformed(detail) => (Some(closed_with(detail, is_detailed)), true),
             Self::NotConnected(error) => (
                 Some(error.told(error_text::CLOSED_WITH_ERROR, is_detailed)),
-                false,
+                error.allows_reconnect(),
             ),
             Self::SlowReader | Self::Closed | Self::Broken(_) => return None,
         };

@@ -37,6 +37,9 @@ pub(super) async fn shake(
         Ok(shaken) => shaken?,
         Err(_) => return Err(canceled()),
     };
+    if shaken.codec == Codec::MessagePack {
+        wire.become_binary();
+    }
     let mut answer = Vec::new();
     handshake::encode_accepted(&mut answer);
     match wire.start_send(answer.into()) {

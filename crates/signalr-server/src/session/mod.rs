@@ -62,7 +62,8 @@ pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Opening, socket
     // The answer is in the socket before anybody can push: clients bear nothing before it.
     let presence = attachment.enter(connection);
     debug!(connection = caller.id(), "connected");
-    let mut session = serve::Session::new(&shared, &caller, wire, splitter);
+    drop(splitter);
+    let mut session = serve::Session::new(&shared, &caller, wire);
     let reason = session.serve(shaken.rest).await;
     debug!(connection = caller.id(), ?reason, "disconnecting");
     attachment.forget_token();

@@ -3,14 +3,14 @@
 use std::future::{Future, poll_fn};
 
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, Reader, RecordSplitter, error_text, json};
+use signalr_protocol::{HubMessage, error_text};
 use tokio::select;
 use tracing::debug;
 
-use super::calls::{Asked, Calls, Finished};
+use super::calls::{Calls, Finished};
 use super::clocks::{Clocks, Due};
 use super::ending::{self, Reason};
-use crate::codec::Codec;
+use crate::codec::{Codec, Incoming, Malformed};
 use crate::outbox::{Batch, Frame, Waiting};
 use crate::registry::Presence;
 use crate::server::Shared;
@@ -21,7 +21,7 @@ pub(super) struct Session<'a, H: Hub> {
     caller: &'a Caller<H>,
     options: &'a Options,
     wire: Wire,
-    splitter: RecordSplitter,
+    incoming: Incoming,
     calls: Calls<'a, H>,
     clocks: Clocks,
     /// Taken from the queue, not yet written.
@@ -32,19 +32,14 @@ pub(super) struct Session<'a, H: Hub> {
 
 impl<'a, H: Hub> Session<'a, H> {
     /// Takes over from the handshake, whose answer is still to be flushed.
-    pub(super) fn new(
-        shared: &'a Shared<H>,
-        caller: &'a Caller<H>,
-        wire: Wire,
-        splitter: RecordSplitter,
-    ) -> Self {
+    pub(super) fn new(shared: &'a Shared<H>, caller: &'a Caller<H>, wire: Wire) -> Self {
         let mut clocks = Clocks::start(&shared.options, caller.identity());
         clocks.send_started();
         Self {
             caller,
             options: &shared.options,
             wire,
-            splitter,
+            incoming: Incoming::new(caller.codec(), shared.options.receive_bytes_max),
             calls: Calls::new(shared, caller),
             clocks,
             batch: Batch::default(),
@@ -67,8 +62,9 @@ impl<'a, H: Hub> Session<'a, H> {
         self.receive(&rest)?;
         loop {
             self.start_calls()?;
-            let is_reading = self.calls.waiting() < self.options.waiting_invocations_max;
+            let is_reading = self.calls.is_taking(self.options.waiting_invocations_max);
             let outbox = self.caller.outbox();
+            let room = self.calls.uploads.taken();
             select! {
                 waiting = poll_fn(|context| outbox.poll_take(context)), if !self.wire.is_flushing() => {
                     match waiting {
@@ -81,6 +77,7 @@ impl<'a, H: Hub> Session<'a, H> {
                 finished = self.calls.finished(), if self.calls.is_running() => {
                     self.complete(finished)?;
                 }
+                () = room, if !is_reading => {}
                 due = self.clocks.due(is_reading) => self.due(due)?,
             }
         }
@@ -127,21 +124,15 @@ impl<'a, H: Hub> Session<'a, H> {
 
     fn receive(&mut self, chunk: &[u8]) -> Result<(), Reason> {
         let mut received = false;
-        for record in self.splitter.feed(chunk) {
-            let record = record.map_err(|error| {
-                Reason::Malformed(error_text::too_large_detail(error.bytes_max))
-            })?;
+        let (caller, calls) = (self.caller, &mut self.calls);
+        self.incoming.feed(chunk, |message| {
             received = true;
-            let message = json::decode(&record, Reader::Server)
-                .map_err(|error| Reason::Malformed(error.to_string()))?;
             match message {
-                Some(message) => take(message, self.caller, &mut self.calls)?,
-                None => debug!(
-                    connection = self.caller.id(),
-                    "message of unknown type skipped"
-                ),
+                Some(message) => take(message, caller, calls)?,
+                None => debug!(connection = caller.id(), "message of unknown type skipped"),
             }
-        }
+            Ok::<(), Reason>(())
+        })?;
         if received {
             self.clocks.received();
         }
@@ -168,6 +159,10 @@ impl<'a, H: Hub> Session<'a, H> {
                 id: Some(id),
                 answer,
             } => self.queue(|codec, out| codec.completion(out, &id, &answer)),
+            Finished::Stream { id, end } => self.queue(|codec, out| match &end {
+                Ok(()) => codec.stream_end(out, &id),
+                Err(error) => codec.completion(out, &id, &Err(error.clone())),
+            }),
         }
     }
 
@@ -201,8 +196,14 @@ impl<'a, H: Hub> Session<'a, H> {
     }
 }
 
-/// Takes one message in. Types that only matter for streams or stateful reconnect are ignored
-/// when they name nothing that is known, and nothing is.
+impl From<Malformed> for Reason {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed.0)
+    }
+}
+
+/// Takes one message in. What names a stream or a call that is not known is ignored, and so is
+/// what only matters for stateful reconnect.
 fn take<H: Hub>(
     message: HubMessage<'_>,
     caller: &Caller<H>,
@@ -210,20 +211,23 @@ fn take<H: Hub>(
 ) -> Result<(), Reason> {
     match message {
         HubMessage::Invocation(call) => {
-            calls.add(Asked {
-                invocation: call.into_owned(),
-                is_streaming: false,
-            });
+            calls.add(call.into_owned(), false);
         }
         HubMessage::StreamInvocation(call) => {
-            calls.add(Asked {
-                invocation: call.into_owned(),
-                is_streaming: true,
-            });
+            calls.add(call.into_owned(), true);
         }
         HubMessage::Completion(completion) => {
-            caller.answer(&completion.invocation_id, completion.result);
+            let id = &*completion.invocation_id;
+            if !calls.uploads.end(id, &completion.result) {
+                caller.answer(id, completion.result);
+            }
         }
+        HubMessage::StreamItem(item) => {
+            calls
+                .uploads
+                .item(&item.invocation_id, item.item.into_owned());
+        }
+        HubMessage::CancelInvocation(cancel) => calls.cancel(&cancel.invocation_id),
         HubMessage::Close(_) => return Err(Reason::Goodbye),
         _ => {}
     }

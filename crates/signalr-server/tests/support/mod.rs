@@ -201,6 +201,15 @@ impl Server {
     }
 }
 
+/// Serves any hub at `/hub`.
+pub(crate) async fn serve<H: Hub>(server: HubServer<H>) -> SocketAddr {
+    let app: axum::Router = server.router("/hub");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
 /// A client without manners of its own.
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -238,11 +247,36 @@ impl Client {
             .unwrap()
     }
 
+    /// Connects to the hub at `address` and shakes hands.
+    pub(crate) async fn connect_at(address: SocketAddr) -> Self {
+        let mut client = Self::open_at(address).await;
+        client.send(r#"{"protocol":"json","version":1}"#).await;
+        assert_eq!(client.next().await, json!({}));
+        client
+    }
+
+    pub(crate) async fn open_at(address: SocketAddr) -> Self {
+        let request = format!("ws://{address}/hub").into_client_request().unwrap();
+        Self::try_open_at(address, request).await.unwrap()
+    }
+
+    /// The next WebSocket message, whatever it is.
+    pub(crate) async fn frame(&mut self) -> Message {
+        patiently(self.socket.next()).await.unwrap().unwrap()
+    }
+
     pub(crate) async fn try_open(
         server: &Server,
         request: Request,
     ) -> Result<Self, tungstenite::Error> {
-        let stream = TcpStream::connect(server.address).await.unwrap();
+        Self::try_open_at(server.address, request).await
+    }
+
+    async fn try_open_at(
+        address: SocketAddr,
+        request: Request,
+    ) -> Result<Self, tungstenite::Error> {
+        let stream = TcpStream::connect(address).await.unwrap();
         let (socket, _) = patiently(tokio_tungstenite::client_async(request, stream)).await?;
         Ok(Self {
             socket,
