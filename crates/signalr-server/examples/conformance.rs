@@ -493,6 +493,7 @@ fn server() -> HubServer<Conformance> {
         options.client_timeout = Duration::from_secs(4);
         options.handshake_timeout = Duration::from_secs(2);
         options.parallel_invocations = 32;
+        options.token_refresh = true;
         options.outbox_bytes_max = 4 * 1024 * 1024;
         options.allowed_origins = vec!["http://allowed.example".to_owned()];
     })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub(crate) struct OpeningRequest {
 struct Inner {
     id: Arc<str>,
     identity: Identity,
+    /// When the newest token runs out, `None` for never.
+    expires_at: Mutex<Option<SystemTime>>,
     request: OpeningRequest,
     codec: Codec,
     outbox: Outbox,
@@ -84,6 +86,7 @@ impl ConnectionHandle {
         Self {
             inner: Arc::new(Inner {
                 id,
+                expires_at: Mutex::new(identity.expires_at()),
                 identity,
                 request,
                 codec,
@@ -99,7 +102,8 @@ impl ConnectionHandle {
         &self.inner.id
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end, as the token of the opening request said; a token sent later only
+    /// puts off the end of the connection.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
     }
@@ -264,6 +268,26 @@ impl ConnectionHandle {
             is_drain: true,
         };
         self.inner.outbox.close(order);
+    }
+
+    /// When the newest token runs out, `None` for never.
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        *self.expiry()
+    }
+
+    /// Takes the end of a newer token for that of the connection. It is never put forward, because
+    /// the older token is still good.
+    pub(crate) fn put_off_expiry(&self, expires_at: Option<SystemTime>) {
+        let mut expiry = self.expiry();
+        *expiry = match (*expiry, expires_at) {
+            (Some(old), Some(new)) => Some(old.max(new)),
+            _ => None,
+        };
+    }
+
+    fn expiry(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        let expiry = self.inner.expires_at.lock();
+        expiry.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn shared_id(&self) -> &Arc<str> {

@@ -53,6 +53,10 @@ pub struct Options {
     pub detailed_errors: bool,
     /// Whether a connection ends when its token runs out. Default: true.
     pub close_on_token_expiry: bool,
+    /// Whether `POST {hub}/refresh` takes newer tokens for connections that live, and negotiation
+    /// tells clients how long theirs lasts. Default: false, because an application may have kept
+    /// more of the first token than its time. Only the time is renewed.
+    pub token_refresh: bool,
     /// Oldest version of negotiation served. Default: 0.
     pub negotiate_version_min: i32,
     /// Most negotiated connections that wait for their WebSocket. Default: 65,536; beyond it
@@ -84,6 +88,7 @@ impl Default for Options {
             upload_bytes_max: 256 * 1024,
             detailed_errors: false,
             close_on_token_expiry: true,
+            token_refresh: false,
             negotiate_version_min: 0,
             unattached_max: 65_536,
             allowed_origins: Vec::new(),

@@ -43,7 +43,9 @@ enum Slot {
         id: Arc<str>,
         user_id: Option<Arc<str>>,
     },
-    Attached,
+    Attached {
+        id: Arc<str>,
+    },
 }
 
 /// The ids of a new connection.
@@ -111,7 +113,7 @@ impl Registry {
             .get_key_value(token)
             .ok_or(AttachError::Unknown)?;
         let ids = match slot {
-            Slot::Attached => return Err(AttachError::InUse),
+            Slot::Attached { .. } => return Err(AttachError::InUse),
             Slot::Unattached { user_id, .. } if user_id.as_deref() != identity.user_id() => {
                 return Err(AttachError::OtherUser);
             }
@@ -121,9 +123,10 @@ impl Registry {
             },
         };
         slots.unattached_count -= 1;
+        let id = Arc::clone(&ids.id);
         slots
             .by_token
-            .insert(Arc::clone(&ids.token), Slot::Attached);
+            .insert(Arc::clone(&ids.token), Slot::Attached { id });
         drop(slots);
         Ok(self.attachment(ids))
     }
@@ -131,9 +134,10 @@ impl Registry {
     /// Attaches to a new connection that was not negotiated.
     pub(crate) fn attach_fresh(self: &Arc<Self>) -> Attachment {
         let ids = Ids::draw(true);
+        let id = Arc::clone(&ids.id);
         self.slots()
             .by_token
-            .insert(Arc::clone(&ids.token), Slot::Attached);
+            .insert(Arc::clone(&ids.token), Slot::Attached { id });
         self.attachment(ids)
     }
 
@@ -143,7 +147,7 @@ impl Registry {
         match slots.by_token.get(token) {
             None => Known::No,
             Some(Slot::Unattached { .. }) => Known::Unattached,
-            Some(Slot::Attached) => Known::Attached,
+            Some(Slot::Attached { .. }) => Known::Attached,
         }
     }
 
@@ -153,6 +157,15 @@ impl Registry {
 
     pub(crate) fn connection(&self, id: &str) -> Option<ConnectionHandle> {
         self.live().get(id).cloned()
+    }
+
+    /// The live connection that this token opened.
+    pub(crate) fn by_token(&self, token: &str) -> Option<ConnectionHandle> {
+        let id = match self.slots().by_token.get(token)? {
+            Slot::Attached { id } => Arc::clone(id),
+            Slot::Unattached { .. } => return None,
+        };
+        self.connection(&id)
     }
 
     pub(crate) fn next_ask(&self) -> u64 {

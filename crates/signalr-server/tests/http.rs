@@ -206,20 +206,65 @@ async fn tokens_are_asked_for_checked_and_refused_with_a_reason() {
 }
 
 /// Negotiates over a real socket, as the ids must be known to that server.
-async fn token_of(server: &Server, bearer: &str) -> String {
+/// Posts to the server; gives the status and the body.
+async fn post(server: &Server, path: &str, bearer: &str, headers: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut socket = tokio::net::TcpStream::connect(server.address)
         .await
         .unwrap();
     let request = format!(
-        "POST /hub/negotiate?negotiateVersion=1 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \
-         {bearer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {bearer}\r\n{headers}\
+         content-length: 0\r\nconnection: close\r\n\r\n"
     );
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
-    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+async fn token_of(server: &Server, bearer: &str) -> String {
+    let path = "/hub/negotiate?negotiateVersion=1";
+    let (_, body) = post(server, path, bearer, "").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
     body["connectionToken"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_newer_token_of_the_same_user_puts_off_the_end_of_a_connection() {
+    let server = Server::start_with(|s| {
+        s.auth(PlainTokens)
+            .with(|o: &mut Options| o.token_refresh = true)
+    })
+    .await;
+    let token = token_of(&server, "alice/1").await;
+    let path = format!("/hub?id={token}&access_token=alice/1");
+    let mut client = Client::connect_to(&server, &path).await;
+    let header = format!("x-signalr-connection-token: {token}\r\n");
+    let (status, _) = post(&server, "/hub/refresh", "bob/60", &header).await;
+    assert_eq!(status, 403);
+    let (status, _) = post(&server, "/hub/refresh?id=unknown", "alice/60", "").await;
+    assert_eq!(status, 404);
+    let (status, body) = post(&server, "/hub/refresh", "alice/2", &header).await;
+    assert_eq!(status, 200, "{body}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert!(body["connectionId"].is_string());
+    let lifetime = body["tokenLifetimeSeconds"].as_u64().unwrap();
+    assert!(lifetime <= 2, "{lifetime}");
+    // Refreshed for good: the connection is still there when the first token has run out.
+    let path = format!("/hub/refresh?id={token}");
+    assert_eq!(post(&server, &path, "alice", "").await.0, 200);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    client.call("1", "User", json!([])).await;
+    assert_eq!(client.answer("1").await["result"], "alice");
+}
+
+#[tokio::test]
+async fn a_hub_that_takes_no_newer_tokens_says_so() {
+    let server = Server::start_with(|s| s.auth(PlainTokens)).await;
+    let (status, body) = post(&server, "/hub/refresh?id=x", "alice", "").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("Connect anew"), "{body}");
 }
 
 #[tokio::test]

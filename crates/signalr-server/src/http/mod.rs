@@ -4,6 +4,7 @@ mod answer;
 mod connect;
 mod cors;
 mod negotiate;
+mod refresh;
 mod request;
 
 use std::sync::Arc;
@@ -32,9 +33,11 @@ pub(crate) fn router<H: Hub, S: Clone + Send + Sync + 'static>(
         .delete(connect::delete::<H>)
         .options(preflight::<H>);
     let negotiation = post(negotiate::negotiate::<H>).merge(options(preflight::<H>));
+    let renewal = post(refresh::refresh::<H>).merge(options(preflight::<H>));
     let mut router = Router::new()
         .route(&format!("{base}/negotiate"), negotiation.clone())
         .route(&format!("{base}/negotiate/"), negotiation)
+        .route(&format!("{base}/refresh"), renewal)
         .route(&format!("{base}/"), endpoint.clone());
     if !base.is_empty() {
         router = router.route(&base, endpoint);

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use signalr_protocol::negotiate::{NegotiateResponse, Transport, TransportOffer, choose_version};
 
 use super::request::{Parameters, authenticate};
-use super::{answer, cors};
+use super::{answer, cors, refresh};
 use crate::server::Shared;
 use crate::{Hub, Identity};
 
@@ -50,6 +50,7 @@ fn offer<H: Hub>(shared: &Shared<H>, parameters: &Parameters, identity: &Identit
         connection_id: Some(ids.id.to_string()),
         connection_token: has_own_token.then(|| ids.token.to_string()),
         available_transports: Some(vec![TransportOffer::new(Transport::WebSockets)]),
+        token_lifetime_seconds: refresh::lifetime_seconds(identity, options),
         ..NegotiateResponse::default()
     })
 }

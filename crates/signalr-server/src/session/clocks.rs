@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{Identity, Options};
+use crate::Options;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,10 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    pub(super) fn start(options: &Options, identity: &Identity) -> Self {
+    pub(super) fn start(options: &Options, expires_at: Option<SystemTime>) -> Self {
         let now = Instant::now();
         let keep_alive_interval = options.keep_alive_interval.max(Duration::from_millis(1));
-        let expires_at = identity
-            .expires_at()
-            .filter(|_| options.close_on_token_expiry);
+        let expires_at = expires_at.filter(|_| options.close_on_token_expiry);
         let mut clocks = Self {
             timer: Box::pin(sleep_until(now)),
             keep_alive_interval,
@@ -55,6 +53,13 @@ impl Clocks {
     /// A whole message came.
     pub(super) fn received(&mut self) {
         self.last_received = Instant::now();
+    }
+
+    /// A newer token, if there is one that is still good, puts the end off. Says whether it does.
+    pub(super) fn put_off_expiry(&mut self, expires_at: Option<SystemTime>) -> bool {
+        let now = Instant::now();
+        self.token_expiry = expires_at.and_then(|time| from_now(now, time));
+        self.token_expiry.is_none_or(|expiry| expiry > now)
     }
 
     pub(super) fn send_started(&mut self) {

@@ -33,7 +33,7 @@ pub(super) struct Session<'a, H: Hub> {
 impl<'a, H: Hub> Session<'a, H> {
     /// Takes over from the handshake, whose answer is still to be flushed.
     pub(super) fn new(shared: &'a Shared<H>, caller: &'a Caller<H>, wire: Wire) -> Self {
-        let mut clocks = Clocks::start(&shared.options, caller.identity());
+        let mut clocks = Clocks::start(&shared.options, caller.expires_at());
         clocks.send_started();
         Self {
             caller,
@@ -113,11 +113,12 @@ impl<'a, H: Hub> Session<'a, H> {
         self.wire.start_send(bytes).map_err(Reason::Broken)
     }
 
-    fn due(&self, due: Due) -> Result<(), Reason> {
+    fn due(&mut self, due: Due) -> Result<(), Reason> {
         match due {
             Due::Ping => self.queue(|codec, out| codec.ping(out)),
             Due::ClientTimeout => Err(Reason::ClientTimeout),
             Due::SendTimeout => Err(Reason::SlowReader),
+            Due::TokenExpiry if self.clocks.put_off_expiry(self.caller.expires_at()) => Ok(()),
             Due::TokenExpiry => Err(Reason::TokenExpired),
         }
     }
