@@ -85,7 +85,7 @@ impl Centre {
         let is_set_back = same_life
             && continuous
             && queue.agent_epoch == agent_epoch
-            && highest.is_some_and(|highest| highest < queue.received_last);
+            && highest.is_some_and(|highest| highest < queue.received_before(term));
         let ended = queue.gaps.range(cursor.saturating_add(1)..).count() as u64;
         let gap = match (continuous, ended) {
             (false, _) => Some(Gap::OtherEpoch),

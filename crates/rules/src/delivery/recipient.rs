@@ -46,6 +46,9 @@ pub(super) struct Live {
     pub(super) connection: u64,
     pub(super) term: Term,
     pub(super) token_expires_at: Timestamp,
+    /// The highest number that the agent was known to have when the connection was let in. What it
+    /// says of itself later, it has looked up later.
+    pub(super) received_before: Seq,
 }
 
 /// An unfinished message.
@@ -99,6 +102,9 @@ impl Recipient {
     /// What the agent had is with the agent no longer.
     pub(super) fn agent_store_lost(&mut self) {
         self.received_last = 0;
+        for joining in self.joining.values_mut() {
+            joining.received_before = 0;
+        }
         for (&seq, pending) in &mut self.pending {
             if pending.pushes > 0 {
                 self.lost_pushes.insert(seq, pending.pushes);
@@ -108,6 +114,13 @@ impl Recipient {
                 self.again.insert(seq, Cause::AgentStoreLost);
             }
         }
+    }
+
+    /// The highest number that the agent was known to have when this connection was let in.
+    pub(super) fn received_before(&self, term: Term) -> Seq {
+        let live = self.live.iter().filter(|live| live.term == term);
+        let connection = live.chain(self.joining.get(&term)).next();
+        connection.map_or(0, |connection| connection.received_before)
     }
 
     /// Connections that are not ready, without the newest `count`.

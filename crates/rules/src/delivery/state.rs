@@ -166,6 +166,7 @@ impl State {
                     connection: *connection,
                     term: *term,
                     token_expires_at: *token_expires_at,
+                    received_before: queue.received_last,
                 };
                 queue.joining.insert(*term, joining);
                 let connected = Connection {

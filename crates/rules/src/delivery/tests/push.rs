@@ -395,6 +395,26 @@ fn ready_having(world: &mut World, cursor: Seq, highest: Seq) {
     });
 }
 
+#[test]
+fn what_arrives_over_the_older_connection_meanwhile_does_not_make_a_store_look_set_back() {
+    let mut world = World::new();
+    world.online();
+    let newer = world.connect("lyon");
+    // It looked up what it has when it was let in, and got one more over the older connection.
+    world.send([1]);
+    world.ack(1, Stage::Stored, 1);
+    world.pushed();
+    world.input(Input::Ready {
+        connection: newer,
+        agent_epoch: 7,
+        floor: 1,
+        cursor: 0,
+        highest: Some(0),
+        centre_epoch: 1,
+    });
+    assert_eq!(world.pushed(), []);
+}
+
 fn ready_with_floor(world: &mut World, floor: Seq, cursor: Seq) -> Welcome {
     let connection = world.connect("lyon");
     let reply = world.input(Input::Ready {
