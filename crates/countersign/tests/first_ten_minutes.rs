@@ -1,10 +1,12 @@
 //! The first minutes of a newcomer, as real processes: `dev`, a document delivered, an agent away and
 //! back, a document the back office cannot take, and a kill in between.
 
+mod support;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use support::free_ports;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -98,20 +100,6 @@ impl Drop for Dev {
         // It may have been killed by the test already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// The first of four free ports in a row.
-fn free_ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = first.local_addr().expect("it is bound").port();
-        let Some(last) = port.checked_add(3) else {
-            continue;
-        };
-        if (port + 1..=last).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return port;
-        }
     }
 }
 

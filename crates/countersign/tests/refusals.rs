@@ -3,13 +3,15 @@
 
 #![cfg(unix)]
 
+mod support;
+
 use countersign_access::{Grant, Issuer, KeySet, Scopes, SigningKey};
 use std::fs::Permissions;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::free_ports;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// Longer than anything here takes.
@@ -198,20 +200,6 @@ fn request(
         let status = response.status().as_u16();
         Some((status, response.text().await.ok()?))
     })
-}
-
-/// The first of four free ports in a row.
-fn free_ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = first.local_addr().expect("it is bound").port();
-        let Some(last) = port.checked_add(3) else {
-            continue;
-        };
-        if (port + 1..=last).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return port;
-        }
-    }
 }
 
 fn append(path: &Path, text: &str) {

@@ -102,7 +102,8 @@ impl<M: Machine> Service<M> {
             damaged,
             replayed_bytes,
         } = opened;
-        if !options.held {
+        // An image of a damaged state would hide the damage before it is reckoned with.
+        if !options.held && damaged.is_empty() {
             make_room(&engine, &mut log);
         }
         let store = StoreInfo {

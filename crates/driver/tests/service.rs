@@ -12,7 +12,9 @@ use countersign_rules::ack::{Ack, AckItem, Outcome, Stage};
 use countersign_rules::delivery::{
     Centre, Effect, Input, Place, Policy, Push, Receipt, Reply, Submission, decode_accepted,
 };
-use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName};
+use countersign_rules::{
+    AgentName, LaneName, MessageId, Position, TenantName, Timestamp, TypeName,
+};
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -249,20 +251,20 @@ async fn a_snapshot_that_fails_is_tried_again() {
     }
     assert!(!has_snapshot(directory.path()));
     std::fs::remove_dir(&in_the_way).unwrap();
-    let mut number = 10;
+    // Far less than leads to a snapshot by itself.
+    submit(&handle, 11, 3_000).await;
+    submit(&handle, 12, 10).await;
+    let mut looks = 0;
     while !has_snapshot(directory.path()) {
-        number += 1;
-        assert!(number < 100, "it is not tried again");
-        submit(&handle, number, 3_000).await;
-        tokio::task::yield_now().await;
+        looks += 1;
+        assert!(looks < 500, "it is not tried again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     stop(service).await;
 }
 
 fn has_snapshot(directory: &Path) -> bool {
-    let names = std::fs::read_dir(directory).unwrap();
-    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.any(|name| name.starts_with("snapshot-"))
+    !snapshot_positions(directory).is_empty()
 }
 
 /// Messages `numbers` have been processed by `lyon`.
@@ -320,29 +322,54 @@ async fn few_segments(handle: &Handle<Centre>) {
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_is_freed_of_what_has_ended_while_the_store_runs() {
-    let directory = tempfile::tempdir().unwrap();
-    let (service, _) = start(directory.path(), 16 << 10, Options::default());
+/// A life of a store, on a disk with room, in which forty messages were accepted and the first
+/// `ended` of them processed. Tells the last durable position.
+async fn life_with_forty(directory: &Path, ended: u64) -> Position {
+    let journal = journal::Options {
+        reserve_bytes: 0,
+        ..full_disk()
+    };
+    let options = Options::default();
+    let (service, _) = start_with(directory, without_retention(), journal, options);
     let handle = service.handle();
     register(&handle).await;
     for number in 1..=40 {
         submit(&handle, number, 2_000).await;
     }
+    if ended > 0 {
+        processed(&handle, 1..=ended).await;
+        // Until they are forgotten they hold the journal.
+        while aged_out(&handle).await < ended {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    let durable = handle.reader().durable_position();
     stop(service).await;
+    durable
+}
 
-    let (service, _) = start_with(
-        directory.path(),
-        without_retention(),
-        full_disk(),
-        Options::default(),
-    );
+async fn aged_out(handle: &Handle<Centre>) -> u64 {
+    match handle.ask(Input::Count).await.unwrap() {
+        Reply::Counted(counters) => counters.aged_out,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start_on_full_disk(directory: &Path) -> Service<Centre> {
+    let options = Options::default();
+    start_with(directory, without_retention(), full_disk(), options).0
+}
+
+#[tokio::test]
+async fn a_full_disk_is_freed_of_what_has_ended_while_the_store_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    life_with_forty(directory.path(), 0).await;
+    let service = start_on_full_disk(directory.path());
     let handle = service.handle();
     processed(&handle, 1..=20).await;
     let refused = handle.ask(message(99, 10)).await;
     assert!(matches!(refused, Err(AskError::NoSpace)), "{refused:?}");
-    let before = handle.reader().segments().len();
-    assert!(before > 4);
+    assert!(handle.reader().segments().len() > 4);
     processed(&handle, 21..=40).await;
     few_segments(&handle).await;
     stop(service).await;
@@ -351,27 +378,48 @@ async fn a_full_disk_is_freed_of_what_has_ended_while_the_store_runs() {
 #[tokio::test]
 async fn a_full_disk_is_freed_of_what_has_ended_before_the_store_starts() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = journal::Options {
-        reserve_bytes: 0,
-        ..full_disk()
-    };
-    let options = Options::default();
-    let (service, _) = start_with(directory.path(), without_retention(), journal, options);
-    let handle = service.handle();
-    register(&handle).await;
-    for number in 1..=40 {
-        submit(&handle, number, 2_000).await;
-    }
-    processed(&handle, 1..=40).await;
-    stop(service).await;
-    let (service, _) = start_with(
-        directory.path(),
-        without_retention(),
-        full_disk(),
-        Options::default(),
-    );
+    life_with_forty(directory.path(), 40).await;
+    let service = start_on_full_disk(directory.path());
     few_segments(&service.handle()).await;
     stop(service).await;
+}
+
+#[tokio::test]
+async fn no_image_is_taken_of_a_damaged_state_before_the_damage_is_on_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let durable = life_with_forty(directory.path(), 40).await;
+    flip_a_bit(directory.path());
+    let service = start_on_full_disk(directory.path());
+    few_segments(&service.handle()).await;
+    stop(service).await;
+    let positions = snapshot_positions(directory.path());
+    assert_eq!(positions.len(), 2);
+    assert!(
+        positions.iter().all(|position| *position > durable),
+        "{positions:?} and {durable}"
+    );
+}
+
+/// In the middle of a body in the second segment.
+fn flip_a_bit(directory: &Path) {
+    let files = std::fs::read_dir(directory).unwrap();
+    let mut segments: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.metadata().unwrap().len() > 8_000)
+        .collect();
+    segments.sort();
+    let mut bytes = std::fs::read(&segments[1]).unwrap();
+    let body = bytes.windows(64).position(|window| window == [b'0'; 64]);
+    bytes[body.unwrap() + 32] ^= 1;
+    std::fs::write(&segments[1], bytes).unwrap();
+}
+
+fn snapshot_positions(directory: &Path) -> Vec<Position> {
+    let names = std::fs::read_dir(directory).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter_map(|name| name.strip_prefix("snapshot-")?.parse().ok())
+        .collect()
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
 //! The recorded bytes of the official packages, and what no peer should send.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod described;
+
 use std::collections::BTreeMap;
 
+use described::{described, unhex, value};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use signalr_protocol::messagepack::{self, FrameSplitter};
-use signalr_protocol::{
-    AnyValue, BindError, CompletionResult, Encoding, HubMessage, Invocation, Raw, Reader,
-};
+use signalr_protocol::{AnyValue, BindError, Encoding, HubMessage, Raw, Reader};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -25,13 +26,6 @@ impl Vector {
     fn bytes(&self) -> Vec<u8> {
         unhex(self.bytes_hex.as_deref().unwrap())
     }
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-        .collect()
 }
 
 fn vectors() -> Vec<Vector> {
@@ -53,67 +47,6 @@ fn read(bytes: &[u8], reader: Reader) -> Result<Vec<HubMessage<'static>>, String
     match splitter.is_amid_message() {
         true => Err("incomplete".to_owned()),
         false => Ok(messages),
-    }
-}
-
-fn value(raw: &Raw<'_>) -> Value {
-    serde_json::from_slice(&raw.to_json()).unwrap()
-}
-
-fn call(kind: u8, m: &Invocation<'_>) -> Value {
-    let mut object = json!({"type": kind, "target": m.target, "arguments": value(&m.arguments)});
-    if let Some(id) = &m.invocation_id {
-        object["invocationId"] = json!(id);
-    }
-    if !m.stream_ids.is_empty() {
-        object["streamIds"] = json!(m.stream_ids);
-    }
-    let headers: Map<_, _> = m
-        .headers
-        .iter()
-        .map(|(k, v)| (k.to_string(), json!(v)))
-        .collect();
-    if !headers.is_empty() {
-        object["headers"] = headers.into();
-    }
-    object
-}
-
-/// The message as the vectors describe it, without what is empty.
-fn described(message: &HubMessage<'_>) -> Value {
-    match message {
-        HubMessage::Invocation(m) => call(1, m),
-        HubMessage::StreamInvocation(m) => call(4, m),
-        HubMessage::StreamItem(m) => {
-            json!({"type": 2, "invocationId": m.invocation_id, "item": value(&m.item)})
-        }
-        HubMessage::Completion(m) => {
-            let mut object = json!({"type": 3, "invocationId": m.invocation_id});
-            match &m.result {
-                CompletionResult::Void => {}
-                CompletionResult::Value(v) => object["result"] = value(v),
-                CompletionResult::Error(e) => object["error"] = json!(e),
-            }
-            if let Some((name, text)) = m.headers.first() {
-                object["headers"] = json!({ name.as_ref(): text });
-            }
-            object
-        }
-        HubMessage::CancelInvocation(m) => json!({"type": 5, "invocationId": m.invocation_id}),
-        HubMessage::Ping => json!({"type": 6}),
-        HubMessage::Close(m) => {
-            let mut object = json!({"type": 7});
-            if let Some(error) = &m.error {
-                object["error"] = json!(error);
-            }
-            if m.allow_reconnect {
-                object["allowReconnect"] = json!(true);
-            }
-            object
-        }
-        HubMessage::Ack { sequence_id } => json!({"type": 8, "sequenceId": sequence_id}),
-        HubMessage::Sequence { sequence_id } => json!({"type": 9, "sequenceId": sequence_id}),
-        _ => unreachable!("all nine types are listed"),
     }
 }
 

@@ -2,12 +2,13 @@
 //! `parsed` must be equal, `error` means that the text is refused.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod described;
+
+use described::{described, unhex};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use signalr_protocol::handshake::{self, HandshakeRequest};
-use signalr_protocol::{
-    CompletionResult, Headers, HubMessage, Invocation, Reader, RecordSplitter, json,
-};
+use signalr_protocol::{HubMessage, Reader, RecordSplitter, json};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -23,11 +24,7 @@ struct Vector {
 
 impl Vector {
     fn bytes(&self) -> Vec<u8> {
-        let hex = self.bytes_hex.as_deref().unwrap();
-        (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-            .collect()
+        unhex(self.bytes_hex.as_deref().unwrap())
     }
 }
 
@@ -35,68 +32,6 @@ fn vectors(file: &str) -> Vec<Vector> {
     let value: Value = serde_json::from_str(file).unwrap();
     let entries = value.get("entries").cloned().unwrap_or(value);
     serde_json::from_value(entries).unwrap()
-}
-
-fn text_of(headers: &Headers<'_>) -> Value {
-    headers
-        .iter()
-        .map(|(k, v)| (k.to_string(), json!(v)))
-        .collect::<Map<_, _>>()
-        .into()
-}
-
-fn call(kind: u8, m: &Invocation<'_>) -> Value {
-    let mut object = json!({
-        "type": kind, "target": m.target, "arguments": m.arguments.read::<Value>().unwrap(),
-    });
-    if let Some(id) = &m.invocation_id {
-        object["invocationId"] = json!(id);
-    }
-    if !m.stream_ids.is_empty() {
-        object["streamIds"] = json!(m.stream_ids);
-    }
-    if !m.headers.is_empty() {
-        object["headers"] = text_of(&m.headers);
-    }
-    object
-}
-
-/// The message as the vectors describe it.
-fn described(message: &HubMessage<'_>) -> Value {
-    match message {
-        HubMessage::Invocation(m) => call(1, m),
-        HubMessage::StreamInvocation(m) => call(4, m),
-        HubMessage::StreamItem(m) => {
-            json!({"type": 2, "invocationId": m.invocation_id, "item": m.item.read::<Value>().unwrap()})
-        }
-        HubMessage::Completion(m) => {
-            let mut object = json!({"type": 3, "invocationId": m.invocation_id});
-            match &m.result {
-                CompletionResult::Void => {}
-                CompletionResult::Value(v) => object["result"] = v.read().unwrap(),
-                CompletionResult::Error(e) => object["error"] = json!(e),
-            }
-            if !m.headers.is_empty() {
-                object["headers"] = text_of(&m.headers);
-            }
-            object
-        }
-        HubMessage::CancelInvocation(m) => json!({"type": 5, "invocationId": m.invocation_id}),
-        HubMessage::Ping => json!({"type": 6}),
-        HubMessage::Close(m) => {
-            let mut object = json!({"type": 7});
-            if let Some(error) = &m.error {
-                object["error"] = json!(error);
-            }
-            if m.allow_reconnect {
-                object["allowReconnect"] = json!(true);
-            }
-            object
-        }
-        HubMessage::Ack { sequence_id } => json!({"type": 8, "sequenceId": sequence_id}),
-        HubMessage::Sequence { sequence_id } => json!({"type": 9, "sequenceId": sequence_id}),
-        _ => unreachable!("all nine types are listed"),
-    }
 }
 
 fn read(bytes: &[u8], reader: Reader) -> Result<Vec<HubMessage<'static>>, String> {
