@@ -6,7 +6,7 @@
 //! `conformance --listen 127.0.0.1:5000 --jwt-secret SECRET`. Timers are short, as the harness
 //! expects them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -19,8 +19,8 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use signalr_server::{
-    AnyValue as Any, Caller, ConnectionHandle, Disconnect, Hub, HubError, HubServer, Identity,
-    Methods, Refusal, TokenVerifier, Upload,
+    AnyValue as Any, Caller, ConnectionHandle, Hub, HubError, HubServer, Identity, Methods,
+    Refusal, TokenVerifier, Upload,
 };
 
 /// How long a client may take to answer a question.
@@ -28,7 +28,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Conformance {
-    groups: Mutex<HashMap<String, HashSet<String>>>,
     notes: Arc<Mutex<HashMap<String, Vec<Any>>>>,
 }
 
@@ -101,17 +100,6 @@ impl Hub for Conformance {
         let methods = groups(methods);
         let methods = streams(methods);
         about_the_connection(methods)
-    }
-
-    async fn on_disconnected(&self, caller: &From, _: Disconnect) {
-        for members in self
-            .groups
-            .lock()
-            .expect("no group code panics")
-            .values_mut()
-        {
-            members.remove(caller.id());
-        }
     }
 }
 
@@ -207,31 +195,28 @@ fn calls(methods: Methods<Conformance>) -> Methods<Conformance> {
         .on(
             "Broadcast",
             async |_: This, from: From, (target, value): (String, Any)| {
-                push_to_all(&from.hub_handle().connections(), &target, &value, |_| true);
+                from.hub_handle().all().push(&target, &value);
                 Ok(())
             },
         )
         .on(
             "BroadcastOthers",
             async |_: This, from: From, (target, value): (String, Any)| {
-                let others = |connection: &ConnectionHandle| connection.id() != from.id();
-                push_to_all(&from.hub_handle().connections(), &target, &value, others);
+                from.others().push(&target, &value);
                 Ok(())
             },
         )
         .on(
             "SendToUser",
             async |_: This, from: From, (user, target, value): (String, String, Any)| {
-                let same = |other: &ConnectionHandle| other.identity().user_id() == Some(&*user);
-                push_to_all(&from.hub_handle().connections(), &target, &value, same);
+                from.hub_handle().user(user).push(&target, &value);
                 Ok(())
             },
         )
         .on(
             "SendToConnection",
             async |_: This, from: From, (id, target, value): (String, String, Any)| {
-                let one = from.hub_handle().connection(&id);
-                push_to_all(one.as_slice(), &target, &value, |_| true);
+                from.hub_handle().client(id).push(&target, &value);
                 Ok(())
             },
         )
@@ -239,34 +224,25 @@ fn calls(methods: Methods<Conformance>) -> Methods<Conformance> {
 
 fn groups(methods: Methods<Conformance>) -> Methods<Conformance> {
     methods
-        .on("JoinGroup", async |hub: This, from: From, group: String| {
-            let mut groups = hub.groups.lock().expect("no group code panics");
-            groups
-                .entry(group)
-                .or_default()
-                .insert(from.id().to_owned());
+        .on("JoinGroup", async |_: This, from: From, group: String| {
+            from.join(&group);
+            Ok(())
+        })
+        .on("LeaveGroup", async |_: This, from: From, group: String| {
+            from.leave(&group);
             Ok(())
         })
         .on(
-            "LeaveGroup",
-            async |hub: This, from: From, group: String| {
-                let mut groups = hub.groups.lock().expect("no group code panics");
-                groups.entry(group).or_default().remove(from.id());
-                Ok(())
-            },
-        )
-        .on(
             "SendToGroup",
-            async |hub: This, from: From, (group, target, value): (String, String, Any)| {
-                push_to_all(&hub.members(&from, &group), &target, &value, |_| true);
+            async |_: This, from: From, (group, target, value): (String, String, Any)| {
+                from.hub_handle().group(group).push(&target, &value);
                 Ok(())
             },
         )
         .on(
             "SendToGroupExceptMe",
-            async |hub: This, from: From, (group, target, value): (String, String, Any)| {
-                let others = |connection: &ConnectionHandle| connection.id() != from.id();
-                push_to_all(&hub.members(&from, &group), &target, &value, others);
+            async |_: This, from: From, (group, target, value): (String, String, Any)| {
+                from.others_in(group).push(&target, &value);
                 Ok(())
             },
         )
@@ -400,26 +376,6 @@ impl Conformance {
     fn note(&self, list: String, value: Any) {
         let mut notes = self.notes.lock().expect("no note code panics");
         notes.entry(list).or_default().push(value);
-    }
-
-    fn members(&self, from: &From, group: &str) -> Vec<ConnectionHandle> {
-        let groups = self.groups.lock().expect("no group code panics");
-        let members = groups.get(group).into_iter().flatten();
-        members
-            .filter_map(|id| from.hub_handle().connection(id))
-            .collect()
-    }
-}
-
-fn push_to_all(
-    connections: &[ConnectionHandle],
-    target: &str,
-    value: &Any,
-    wanted: impl Fn(&ConnectionHandle) -> bool,
-) {
-    for connection in connections.iter().filter(|connection| wanted(connection)) {
-        // Whoever cannot take it misses it: a broadcast promises nothing.
-        let _ = connection.push(target, value);
     }
 }
 

@@ -85,6 +85,10 @@ impl Identity {
         self.user_id.as_deref()
     }
 
+    pub(crate) fn shared_user_id(&self) -> Option<&Arc<str>> {
+        self.user_id.as_ref()
+    }
+
     /// When the token runs out, `None` for never.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at

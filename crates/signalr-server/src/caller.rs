@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::{ConnectionHandle, Hub, HubHandle};
+use crate::{ConnectionHandle, Hub, HubHandle, Targets};
 
 /// Who called a method of hub `H`. Everything a [`ConnectionHandle`] can, it can.
 pub struct Caller<H: Hub> {
@@ -32,9 +32,19 @@ impl<H: Hub> Caller<H> {
         &self.connection
     }
 
-    /// All connections of the hub.
+    /// All connections of the hub, its groups and its users.
     pub fn hub_handle(&self) -> &HubHandle {
         &self.hub_handle
+    }
+
+    /// All connections of the hub but this one.
+    pub fn others(&self) -> Targets {
+        self.hub_handle.all_except([self.id()])
+    }
+
+    /// The members of a group but this connection, whether it is one or not.
+    pub fn others_in(&self, group: impl Into<Box<str>>) -> Targets {
+        self.hub_handle.group_except(group, [self.id()])
     }
 }
 

@@ -1,6 +1,7 @@
 //! The encoding of one connection, chosen by its handshake: what is written, and how the stream
 //! of what is read falls into messages.
 
+use serde::Serialize;
 use signalr_protocol::messagepack::{self, FrameError, FrameSplitter};
 use signalr_protocol::{Encoding, HubMessage, Raw, Reader, RecordSplitter, error_text, json};
 
@@ -80,6 +81,23 @@ impl Codec {
             Self::Json => json::encode_invocation_array(out, target, array, id),
             Self::MessagePack => messagepack::encode_invocation_array(out, target, array, id),
         }
+    }
+
+    /// One value of the application's.
+    pub(crate) fn written<T: Serialize + ?Sized>(self, value: &T) -> Raw<'static> {
+        Raw::write(self.encoding(), value).expect("the type promises to be writable")
+    }
+
+    /// The same where it has to be a list.
+    pub(crate) fn written_array<T: Serialize + ?Sized>(self, arguments: &T) -> Raw<'static> {
+        let written = self.written(arguments);
+        let first = written.as_bytes().first().copied().unwrap_or_default();
+        let is_array = match self {
+            Self::Json => first == b'[',
+            Self::MessagePack => matches!(first, 0x90..=0x9F | 0xDC | 0xDD),
+        };
+        assert!(is_array, "arguments are given as a tuple or a list");
+        written
     }
 
     pub(crate) fn completion(self, out: &mut Vec<u8>, id: &str, answer: &Result<Vec<u8>, String>) {

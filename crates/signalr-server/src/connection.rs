@@ -12,7 +12,7 @@ use signalr_protocol::{CompletionResult, Encoding, Raw};
 use tokio::sync::oneshot;
 
 use crate::codec::Codec;
-use crate::outbox::{CloseOrder, Outbox};
+use crate::outbox::{CloseCause, CloseOrder, Outbox};
 use crate::registry::Registry;
 use crate::{Identity, PushError};
 
@@ -185,10 +185,52 @@ impl ConnectionHandle {
     /// When the argument cannot be written, which is a fault in its type.
     pub fn push<T: Serialize + ?Sized>(&self, target: &str, argument: &T) -> Result<(), PushError> {
         let codec = self.inner.codec;
-        let argument = written(codec, argument);
+        let argument = codec.written(argument);
         self.inner
             .outbox
             .push(|out| codec.invocation(out, target, &argument, None))
+    }
+
+    /// Calls `target` on the client with several arguments, given as a tuple or a list. No answer
+    /// comes.
+    ///
+    /// # Errors
+    ///
+    /// When the message was not queued.
+    ///
+    /// # Panics
+    ///
+    /// When the arguments cannot be written or are no tuple and no list, which is a fault in their
+    /// type.
+    pub fn push_args<T: Serialize + ?Sized>(
+        &self,
+        target: &str,
+        arguments: &T,
+    ) -> Result<(), PushError> {
+        let codec = self.inner.codec;
+        let array = codec.written_array(arguments);
+        self.inner
+            .outbox
+            .push(|out| codec.invocation_array(out, target, &array, None))
+    }
+
+    /// Makes this connection a member of a group; joining twice is one membership. It ends with
+    /// the connection. Says whether the connection is a member now: not when it has ended.
+    ///
+    /// A group is a name; it is there while it has members. Names are compared with case, and an
+    /// empty one is a name like any other.
+    pub fn join(&self, group: &str) -> bool {
+        self.inner.registry.live_mut().join(self.id(), group)
+    }
+
+    /// Takes this connection out of a group. Says whether it was in it.
+    pub fn leave(&self, group: &str) -> bool {
+        self.inner.registry.live_mut().leave_group(self.id(), group)
+    }
+
+    /// The groups that this connection is in, in the order in which it joined them.
+    pub fn groups(&self) -> Vec<Arc<str>> {
+        self.inner.registry.live().groups_of(self.id()).to_vec()
     }
 
     /// Calls `target` on the client with one argument, given as JSON, and waits for its result.
@@ -244,7 +286,7 @@ impl ConnectionHandle {
         argument: &T,
         within: Duration,
     ) -> Result<R, AskError> {
-        let argument = written(self.inner.codec, argument);
+        let argument = self.inner.codec.written(argument);
         let answer = self.question(target, &argument, within).await?;
         let result = answer.read();
         result.map_err(|error| AskError::Unreadable(error.to_string()))
@@ -253,21 +295,24 @@ impl ConnectionHandle {
     /// Ends the connection after what is queued already. A client with automatic reconnect comes
     /// back only when `allow_reconnect` is set. Nothing can be pushed from now on.
     pub fn close(&self, error: Option<&str>, allow_reconnect: bool) {
-        let error = error.map(str::to_owned);
         self.inner.outbox.close(CloseOrder {
-            error,
+            error: error.map(str::to_owned),
             allow_reconnect,
-            is_drain: false,
+            cause: CloseCause::Application,
         });
     }
 
     pub(crate) fn drain(&self) {
-        let order = CloseOrder {
+        self.send_away(CloseCause::Drain);
+    }
+
+    /// Ends the connection after what is queued; the client may come back.
+    pub(crate) fn send_away(&self, cause: CloseCause) {
+        self.inner.outbox.close(CloseOrder {
             error: None,
             allow_reconnect: true,
-            is_drain: true,
-        };
-        self.inner.outbox.close(order);
+            cause,
+        });
     }
 
     /// When the newest token runs out, `None` for never.
@@ -368,8 +413,4 @@ fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], name: &str) -> Option<&'a str> {
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
     Some(&pair.1)
-}
-
-fn written<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Raw<'static> {
-    Raw::write(codec.encoding(), value).expect("the type promises to be writable")
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use crate::registry::Registry;
+use crate::targets::{Chosen, Targets, texts};
 use crate::{ConnectionHandle, Options};
 
 /// A handle to a hub. Cheap to clone; usable from any thread, before and while the hub serves.
@@ -26,7 +27,77 @@ impl HubHandle {
 
     /// The connections that have shaken hands, in no order.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
-        self.registry.connections()
+        self.all().connections()
+    }
+
+    /// All connections of the hub.
+    pub fn all(&self) -> Targets {
+        self.targets(Chosen::All)
+    }
+
+    /// All but the connections with these ids.
+    pub fn all_except<I: Into<Box<str>>>(&self, ids: impl IntoIterator<Item = I>) -> Targets {
+        self.all().except(ids)
+    }
+
+    /// The connection with this id, if there is one.
+    pub fn client(&self, id: impl Into<Box<str>>) -> Targets {
+        self.clients([id])
+    }
+
+    /// The connections with these ids.
+    pub fn clients<I: Into<Box<str>>>(&self, ids: impl IntoIterator<Item = I>) -> Targets {
+        self.targets(Chosen::Ids(texts(ids)))
+    }
+
+    /// The members of a group.
+    pub fn group(&self, name: impl Into<Box<str>>) -> Targets {
+        self.groups([name])
+    }
+
+    /// The members of a group but the connections with these ids.
+    pub fn group_except<I: Into<Box<str>>>(
+        &self,
+        name: impl Into<Box<str>>,
+        ids: impl IntoIterator<Item = I>,
+    ) -> Targets {
+        self.group(name).except(ids)
+    }
+
+    /// The members of these groups. Who is in several is a target once, where the original server
+    /// sends once for each group.
+    pub fn groups<I: Into<Box<str>>>(&self, names: impl IntoIterator<Item = I>) -> Targets {
+        self.targets(Chosen::Groups(texts(names)))
+    }
+
+    /// All connections of a user: every device, every page. User ids are compared with case.
+    pub fn user(&self, id: impl Into<Box<str>>) -> Targets {
+        self.users([id])
+    }
+
+    /// All connections of these users.
+    pub fn users<I: Into<Box<str>>>(&self, ids: impl IntoIterator<Item = I>) -> Targets {
+        self.targets(Chosen::Users(texts(ids)))
+    }
+
+    /// Makes a connection a member of a group; see [`ConnectionHandle::join`]. One that is not
+    /// there becomes none, and that is all.
+    pub fn join(&self, connection_id: &str, group: &str) -> bool {
+        self.registry.live_mut().join(connection_id, group)
+    }
+
+    /// Takes a connection out of a group. Says whether it was in it.
+    pub fn leave(&self, connection_id: &str, group: &str) -> bool {
+        self.registry.live_mut().leave_group(connection_id, group)
+    }
+
+    /// The names of the groups that have members, in no order.
+    pub fn group_names(&self) -> Vec<Arc<str>> {
+        self.registry.live().group_names().cloned().collect()
+    }
+
+    fn targets(&self, chosen: Chosen) -> Targets {
+        Targets::new(Arc::clone(&self.registry), chosen)
     }
 
     /// The connection with this id, when it has shaken hands and not ended.

@@ -2,8 +2,9 @@
 //! connection's task.
 //!
 //! Promise: a push either joins the queue, in order, or is refused at once; it never waits and
-//! never grows the queue past its limits. Messages are written straight into one buffer, so a
-//! push costs no allocation of its own, and only the first into an empty queue wakes the task.
+//! never grows the queue past its limits. A message for this connection alone is written straight
+//! into one buffer, so its push costs no allocation; one for many is kept as a reference to bytes
+//! that all queues share. Only the first into an empty queue wakes the task.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,12 +34,21 @@ pub enum PushError {
     },
 }
 
-/// How the application wants a connection to end.
+/// How the server wants a connection to end.
 #[derive(Debug, Clone)]
 pub(crate) struct CloseOrder {
     pub(crate) error: Option<String>,
     pub(crate) allow_reconnect: bool,
-    pub(crate) is_drain: bool,
+    pub(crate) cause: CloseCause,
+}
+
+/// Who gave the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseCause {
+    Application,
+    Drain,
+    /// A broadcast found the queue full.
+    SlowReader,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,13 +71,24 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct State {
     is_open: bool,
-    /// Whole messages, one after the other.
+    /// Whole messages of this connection alone, one after the other.
     buffer: Vec<u8>,
-    /// Where in the buffer each message ends.
-    ends: Vec<usize>,
+    /// All messages, in order.
+    waiting: VecDeque<Piece>,
+    /// Bytes of the shared ones among them.
+    shared_bytes: usize,
     /// Taken by the task, but not yet gone to the network.
     taken: Load,
     close: Option<CloseOrder>,
+}
+
+/// One message in the queue.
+#[derive(Debug)]
+enum Piece {
+    /// In the buffer, up to here.
+    Own(usize),
+    /// The same bytes wait in other queues too.
+    Shared(Bytes),
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -90,7 +111,8 @@ impl Outbox {
         let state = State {
             is_open: true,
             buffer: Vec::new(),
-            ends: Vec::new(),
+            waiting: VecDeque::new(),
+            shared_bytes: 0,
             taken: Load::default(),
             close: None,
         };
@@ -104,6 +126,23 @@ impl Outbox {
 
     /// Queues the one message that `write` appends.
     pub(crate) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
+        self.enqueue(|state, load| state.append(write, |bytes| self.limits.admit(load, bytes)))
+    }
+
+    /// Queues one whole message whose bytes other queues share.
+    pub(crate) fn push_shared(&self, message: &Bytes) -> Result<(), PushError> {
+        self.enqueue(|state, load| {
+            self.limits.admit(load, message.len())?;
+            state.shared_bytes += message.len();
+            state.waiting.push_back(Piece::Shared(message.clone()));
+            Ok(())
+        })
+    }
+
+    fn enqueue(
+        &self,
+        add: impl FnOnce(&mut State, Load) -> Result<(), PushError>,
+    ) -> Result<(), PushError> {
         let was_empty = {
             let mut state = self.lock();
             if !state.is_open || state.close.is_some() {
@@ -113,8 +152,8 @@ impl Outbox {
             if load.messages >= self.limits.messages_max {
                 return Err(PushError::Full);
             }
-            let was_empty = state.ends.is_empty();
-            state.append(write, |bytes| self.limits.admit(load, bytes))?;
+            let was_empty = state.waiting.is_empty();
+            add(&mut state, load)?;
             was_empty
         };
         if was_empty {
@@ -145,10 +184,13 @@ impl Outbox {
 
     /// Refuses everything from now on, and gives what was still waiting.
     pub(crate) fn shut(&self) -> Vec<u8> {
-        let mut state = self.lock();
-        state.is_open = false;
-        state.ends = Vec::new();
-        std::mem::take(&mut state.buffer)
+        let waiting = {
+            let mut state = self.lock();
+            state.is_open = false;
+            state.take()
+        };
+        self.room.notify_waiters();
+        waiting.rest()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -172,8 +214,11 @@ impl Outbox {
         // Registered before looking: a push after the look finds the waker.
         self.task.register(context.waker());
         let mut state = self.lock();
-        if !state.ends.is_empty() {
-            return Poll::Ready(Waiting::Messages(state.take()));
+        if !state.waiting.is_empty() {
+            let batch = state.take();
+            state.taken.messages += batch.pieces.len();
+            state.taken.bytes += batch.bytes_left;
+            return Poll::Ready(Waiting::Messages(batch));
         }
         match &state.close {
             Some(order) => Poll::Ready(Waiting::Close(order.clone())),
@@ -197,22 +242,30 @@ impl Outbox {
         &self,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), PushError> {
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            if !self.is_half_full() {
-                break;
-            }
-            room.await;
-        }
+        self.until_half_empty().await;
         let result = self.push_own(write);
         self.task.wake();
         result
     }
 
+    /// Waits until the queue is less than half full, or takes nothing more.
+    pub(crate) async fn until_half_empty(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            if !self.is_half_full() {
+                return;
+            }
+            room.await;
+        }
+    }
+
     fn is_half_full(&self) -> bool {
-        let load = self.lock().load();
-        load.messages >= self.limits.messages_max / 2 || load.bytes >= self.limits.bytes_max / 2
+        let state = self.lock();
+        let load = state.load();
+        state.is_open
+            && (load.messages >= self.limits.messages_max / 2
+                || load.bytes >= self.limits.bytes_max / 2)
     }
 
     /// Nothing here panics while it holds the lock, except what a caller's `write` may do; the
@@ -225,8 +278,8 @@ impl Outbox {
 impl State {
     fn load(&self) -> Load {
         Load {
-            messages: self.taken.messages + self.ends.len(),
-            bytes: self.taken.bytes + self.buffer.len(),
+            messages: self.taken.messages + self.waiting.len(),
+            bytes: self.taken.bytes + self.buffer.len() + self.shared_bytes,
         }
     }
 
@@ -241,18 +294,17 @@ impl State {
             self.buffer.truncate(start);
             return Err(error);
         }
-        self.ends.push(self.buffer.len());
+        self.waiting.push_back(Piece::Own(self.buffer.len()));
         Ok(())
     }
 
     fn take(&mut self) -> Batch {
-        self.taken.messages += self.ends.len();
-        self.taken.bytes += self.buffer.len();
-        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let bytes_left = self.buffer.len() + std::mem::take(&mut self.shared_bytes);
         Batch {
-            bytes,
-            ends: std::mem::take(&mut self.ends).into(),
-            taken: 0,
+            own: Bytes::from(std::mem::take(&mut self.buffer)),
+            own_taken: 0,
+            pieces: std::mem::take(&mut self.waiting),
+            bytes_left,
         }
     }
 }
@@ -276,10 +328,13 @@ impl Limits {
 /// Messages taken from the queue, to be cut into frames.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    bytes: Bytes,
-    ends: VecDeque<usize>,
-    /// Bytes already cut off.
-    taken: usize,
+    /// The buffer of the queue.
+    own: Bytes,
+    /// Bytes of it that were cut off already.
+    own_taken: usize,
+    pieces: VecDeque<Piece>,
+    /// Bytes in all that were not cut off yet.
+    bytes_left: usize,
 }
 
 /// Some whole messages, to be sent together.
@@ -290,24 +345,59 @@ pub(crate) struct Frame {
 }
 
 impl Batch {
-    /// Cuts off as many whole messages as fit into `bytes_max`, at least one. Copies nothing.
+    /// Cuts off as many whole messages as fit into `bytes_max`, at least one. Only a frame of
+    /// several messages of which some are shared is put together anew; nothing else is copied.
     pub(crate) fn next_frame(&mut self, bytes_max: usize) -> Option<Frame> {
-        let mut end = self.ends.pop_front()?;
-        let mut messages = 1;
-        while let Some(next) = self.ends.front()
-            && next - self.taken <= bytes_max
-        {
-            end = *next;
-            self.ends.pop_front();
-            messages += 1;
+        let mut frame = self.next_run(bytes_max)?;
+        if self.fits(frame.bytes.len(), bytes_max) {
+            let mut joined = Vec::with_capacity(bytes_max.min(self.bytes_left));
+            joined.extend_from_slice(&frame.bytes);
+            while self.fits(joined.len(), bytes_max)
+                && let Some(more) = self.next_run(bytes_max - joined.len())
+            {
+                joined.extend_from_slice(&more.bytes);
+                frame.messages += more.messages;
+            }
+            frame.bytes = joined.into();
         }
-        let bytes = self.bytes.slice(self.taken..end);
-        self.taken = end;
-        Some(Frame { bytes, messages })
+        self.bytes_left -= frame.bytes.len();
+        Some(frame)
     }
 
     /// Everything not yet cut off.
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
+    pub(crate) fn rest(mut self) -> Vec<u8> {
+        let rest = self.next_frame(usize::MAX);
+        rest.map_or_else(Vec::new, |frame| frame.bytes.into())
+    }
+
+    /// Whether the next message fits behind `bytes`.
+    fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.pieces.front().is_some_and(|next| {
+            let next = match next {
+                Piece::Own(end) => end - self.own_taken,
+                Piece::Shared(message) => message.len(),
+            };
+            bytes + next <= bytes_max
+        })
+    }
+
+    /// A shared message, or those that lie side by side in the buffer, as many as fit, at least
+    /// one.
+    fn next_run(&mut self, bytes_max: usize) -> Option<Frame> {
+        let mut end = match self.pieces.pop_front()? {
+            Piece::Shared(bytes) => return Some(Frame { bytes, messages: 1 }),
+            Piece::Own(end) => end,
+        };
+        let mut messages = 1;
+        while let Some(Piece::Own(next)) = self.pieces.front()
+            && next - self.own_taken <= bytes_max
+        {
+            end = *next;
+            self.pieces.pop_front();
+            messages += 1;
+        }
+        let start = std::mem::replace(&mut self.own_taken, end);
+        let bytes = self.own.slice(start..end);
+        Some(Frame { bytes, messages })
     }
 }

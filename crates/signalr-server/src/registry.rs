@@ -1,11 +1,11 @@
-//! Which connections a hub has: negotiated, attached, live.
+//! Which connections a hub has: negotiated, attached, live. Those that are live are in [`Live`].
 //!
 //! Promise: a connection token opens one connection, once, on this hub, for the user who
 //! negotiated it; when it has not been used in time it is unknown.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,12 +14,13 @@ use rand::RngCore as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::live::Live;
 use crate::{ConnectionHandle, Identity};
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     slots: Mutex<Slots>,
-    live: RwLock<HashMap<Arc<str>, ConnectionHandle>>,
+    live: RwLock<Live>,
     /// Connections attached and not yet over, shaken hands or not.
     attached: AtomicUsize,
     is_draining: AtomicBool,
@@ -151,12 +152,8 @@ impl Registry {
         }
     }
 
-    pub(crate) fn connections(&self) -> Vec<ConnectionHandle> {
-        self.live().values().cloned().collect()
-    }
-
     pub(crate) fn connection(&self, id: &str) -> Option<ConnectionHandle> {
-        self.live().get(id).cloned()
+        self.live().by_id(id).cloned()
     }
 
     /// The live connection that this token opened.
@@ -203,11 +200,13 @@ impl Registry {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Arc<str>, ConnectionHandle>> {
+    /// Nothing of the application runs while this is held.
+    pub(crate) fn live(&self) -> RwLockReadGuard<'_, Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Arc<str>, ConnectionHandle>> {
+    /// As [`Registry::live`].
+    pub(crate) fn live_mut(&self) -> RwLockWriteGuard<'_, Live> {
         self.live.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -246,8 +245,7 @@ impl Attachment {
 
     /// Shows the connection to the rest of the program.
     pub(crate) fn enter(&self, connection: ConnectionHandle) -> Presence {
-        let id = Arc::clone(connection.shared_id());
-        self.registry.live_mut().insert(id, connection.clone());
+        self.registry.live_mut().enter(connection.clone());
         Presence {
             registry: Arc::clone(&self.registry),
             connection,
@@ -285,7 +283,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.registry.live_mut().remove(self.connection.shared_id());
+        self.registry.live_mut().leave(&self.connection);
         self.connection.shut();
     }
 }

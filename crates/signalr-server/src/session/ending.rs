@@ -6,7 +6,7 @@ use bytes::Bytes;
 use signalr_protocol::{Close, error_text, handshake};
 
 use super::handshake::Refusal;
-use crate::outbox::CloseOrder;
+use crate::outbox::{CloseCause, CloseOrder};
 use crate::registry::Attachment;
 use crate::wire::{CloseCode, Failure, Wire};
 use crate::{Disconnect, HubError, Options};
@@ -36,8 +36,11 @@ impl Reason {
     /// What the application is told.
     pub(super) fn disconnect(&self) -> Disconnect {
         match self {
-            Self::Ordered(order) if order.is_drain => Disconnect::Draining,
-            Self::Ordered(_) => Disconnect::ByServer,
+            Self::Ordered(order) => match order.cause {
+                CloseCause::Application => Disconnect::ByServer,
+                CloseCause::Drain => Disconnect::Draining,
+                CloseCause::SlowReader => Disconnect::SlowReader,
+            },
             Self::TokenExpired => Disconnect::TokenExpired,
             Self::ClientTimeout => Disconnect::ClientTimeout,
             Self::SlowReader => Disconnect::SlowReader,

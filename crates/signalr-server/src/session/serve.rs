@@ -187,7 +187,7 @@ impl<'a, H: Hub> Session<'a, H> {
         let unsent = presence.leave();
         let mut last = Vec::new();
         if let Some(close) = reason.message(self.options.detailed_errors) {
-            last.extend_from_slice(self.batch.rest());
+            last.extend_from_slice(&self.batch.rest());
             last.extend_from_slice(&unsent);
             let codec = self.caller.codec();
             codec.close(&mut last, close.error.as_deref(), close.allow_reconnect);
