@@ -15,7 +15,8 @@ use tokio::time;
 use tokio_tungstenite::tungstenite;
 
 pub(crate) struct Wire {
-    socket: WebSocket,
+    /// Boxed, because a wire is handed on, and a future has room for it at each hand.
+    socket: Box<WebSocket>,
     /// A frame was written and may not have gone to the network entirely.
     is_flushing: bool,
     is_binary: bool,
@@ -55,7 +56,7 @@ pub(crate) enum CloseCode {
 impl Wire {
     pub(crate) fn new(socket: WebSocket) -> Self {
         Self {
-            socket,
+            socket: Box::new(socket),
             is_flushing: false,
             is_binary: false,
         }
@@ -80,7 +81,7 @@ impl Wire {
             false => Message::Text(Utf8Bytes::try_from(frame).map_err(|_| Failure::Lost)?),
         };
         self.is_flushing = true;
-        Pin::new(&mut self.socket)
+        Pin::new(&mut *self.socket)
             .start_send(message)
             .map_err(|error| classify(&error))
     }
@@ -93,7 +94,7 @@ impl Wire {
 
     fn poll_event(&mut self, context: &mut Context<'_>, is_reading: bool) -> Poll<Event> {
         if self.is_flushing
-            && let Poll::Ready(result) = Pin::new(&mut self.socket).poll_flush(context)
+            && let Poll::Ready(result) = Pin::new(&mut *self.socket).poll_flush(context)
         {
             self.is_flushing = false;
             return Poll::Ready(match result {
@@ -109,7 +110,7 @@ impl Wire {
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         loop {
-            let message = ready!(Pin::new(&mut self.socket).poll_next(context));
+            let message = ready!(Pin::new(&mut *self.socket).poll_next(context));
             return Poll::Ready(match message {
                 Some(Ok(Message::Text(text))) => Event::Received(text.into()),
                 Some(Ok(Message::Binary(bytes))) => Event::Received(bytes),
@@ -150,7 +151,7 @@ impl Wire {
             reason: Utf8Bytes::from_static(""),
         };
         // Fails when the client's Close frame came first: that was answered already.
-        let socket = &mut self.socket;
+        let socket = &mut *self.socket;
         let _ = Pin::new(&mut *socket).start_send(Message::Close(Some(frame)));
         poll_fn(|context| Pin::new(&mut *socket).poll_flush(context))
             .await

@@ -16,9 +16,9 @@ use crate::server::Shared;
 use crate::session::{self, Opening};
 use crate::{Hub, Identity, Options};
 
-/// Read and write buffer of a WebSocket: with more, an idle connection costs far more memory and
-/// echoes at half the rate.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// Read and write buffer of a WebSocket: an idle connection costs that much memory, and one that
+/// echoes gains nothing from more.
+const BUFFER_BYTES: usize = 1024;
 
 /// Room for a Close message and for the headers of the frames around it.
 const FAREWELL_BYTES_MAX: usize = 16 * 1024;
