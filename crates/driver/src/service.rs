@@ -7,7 +7,7 @@ use countersign_journal::{
     Batch, Completion, JournalThread, Log, Reader, RealFiles, SegmentInfo, SnapshotStore, Space,
     ThreadOptions,
 };
-use countersign_rules::machine::{Machine, Position, Start};
+use countersign_rules::machine::{Image as _, Machine, Position, Start};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,9 +39,9 @@ pub struct Options {
     pub inputs_waiting_max: usize,
     /// Bytes of the last batches kept in memory for reading bodies back. Default: 32 MiB.
     pub recent_bytes_max: usize,
-    /// Journal bytes after which a snapshot is taken, and never less than four times the size of
-    /// the last one, so that snapshots cost at most a quarter of what the journal costs. Default:
-    /// 64 MiB.
+    /// Journal bytes after which a snapshot is taken, and never less than the size of the last one,
+    /// so that snapshots cost at most what the journal costs, and a start reads at most so much of
+    /// it. Default: 64 MiB.
     pub snapshot_every_bytes: u64,
     /// Bytes of closed segments to keep before unfinished messages are copied forward out of the
     /// oldest ones. Default: 1 GiB.
@@ -208,24 +208,19 @@ struct Writing<M: Machine> {
     sealed: Sealed<M, Waiting<M>>,
 }
 
-struct Snapshotting {
+struct Snapshotting<I> {
     store: SnapshotStore<RealFiles>,
     bytes_since: u64,
     bytes_last: u64,
     /// One is to be taken whatever has been written since the last.
     wanted: bool,
     /// An image of the state after the batch being written.
-    waiting: Option<Image>,
+    waiting: Option<(I, Lets)>,
     /// What the image that is being written lets go.
     writing: Option<Lets>,
     /// When one was last taken for want of space.
     reclaimed_at: Option<Instant>,
-    done: mpsc::UnboundedSender<bool>,
-}
-
-struct Image {
-    body: Vec<u8>,
-    lets: Lets,
+    done: mpsc::UnboundedSender<Option<u64>>,
 }
 
 /// What a snapshot lets go once it is written. Taken together with it: a later state is not durable
@@ -250,8 +245,9 @@ struct Running<M: Machine, O> {
     health: watch::Sender<Health>,
     durable: watch::Sender<Position>,
     stop: Arc<Notify>,
-    snapshotting: Snapshotting,
-    snapshots_done: mpsc::UnboundedReceiver<bool>,
+    snapshotting: Snapshotting<M::Image>,
+    /// How many bytes a snapshot has that was written, `None` for one that could not be.
+    snapshots_done: mpsc::UnboundedReceiver<Option<u64>>,
     hold: Arc<AtomicU64>,
     /// When a batch that found no room is tried again.
     retry_at: Option<Instant>,
@@ -444,26 +440,23 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         if !is_due || snapshotting.waiting.is_some() || snapshotting.writing.is_some() {
             return;
         }
-        let mut body = Vec::new();
-        self.engine.machine().save(&mut body);
         snapshotting.wanted = false;
-        snapshotting.bytes_last = body.len() as u64;
         snapshotting.bytes_since = 0;
         let lets = Lets {
             position: batch.last(),
             needed: self.engine.machine().oldest_needed(),
         };
-        snapshotting.waiting = Some(Image { body, lets });
+        snapshotting.waiting = Some((self.engine.machine().image(), lets));
     }
 
     fn snapshot_every(&self) -> u64 {
-        let by_size = 4 * self.snapshotting.bytes_last;
+        let by_size = self.snapshotting.bytes_last;
         self.options.snapshot_every_bytes.max(by_size)
     }
 
     /// The state of the image is durable now: it may stand in for the records up to it.
     fn write_image(&mut self) {
-        let Some(Image { body, lets }) = self.snapshotting.waiting.take() else {
+        let Some((image, lets)) = self.snapshotting.waiting.take() else {
             return;
         };
         self.snapshotting.writing = Some(lets);
@@ -472,24 +465,29 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
             self.snapshotting.done.clone(),
         );
         tokio::task::spawn_blocking(move || {
+            let mut body = Vec::new();
+            image.write(&mut body);
+            // What the image shares with the state is copied whenever it changes.
+            drop(image);
             let written = store.write(lets.position, &body);
             if let Err(error) = &written {
                 tracing::warn!(%error, "a snapshot could not be written; the journal is kept instead");
             }
-            let _ = done.send(written.is_ok());
+            let _ = done.send(written.is_ok().then_some(body.len() as u64));
         });
     }
 
-    fn snapshot_written(&mut self, is_written: bool) {
+    fn snapshot_written(&mut self, written: Option<u64>) {
         let Some(Lets { position, needed }) = self.snapshotting.writing.take() else {
             return;
         };
-        if !is_written {
+        let Some(bytes) = written else {
             // Tried again before long, and not with each batch.
             let every = self.snapshot_every();
             self.snapshotting.bytes_since += every - every / 8;
             return;
-        }
+        };
+        self.snapshotting.bytes_last = bytes;
         let held = self.hold.load(Ordering::Relaxed);
         let before = needed.min(held).min(position + 1);
         self.journal.trim(before, |trimmed| {

@@ -251,6 +251,7 @@ impl Machine for AckStore {
     type Input = Post;
     type Effect = Grew;
     type Reply = Vec<Posted>;
+    type Image = Vec<u8>;
 
     fn step(&mut self, mut post: Post, now: Timestamp, out: &mut Out<Self>) {
         let items = core::mem::take(&mut post.items);
@@ -288,9 +289,8 @@ impl Machine for AckStore {
         out.effect(Grew(position));
     }
 
-    fn save(&self, image: &mut Vec<u8>) {
-        let taken = core::mem::take(image);
-        *image = crate::record::encode(&self.order, taken);
+    fn image(&self) -> Vec<u8> {
+        crate::record::encode(&self.order, Vec::new())
     }
 
     fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {

@@ -20,6 +20,13 @@ impl BuildHasher for Fixed {
 /// A map whose behaviour is the same in every run.
 pub(crate) type Map<K, V> = hashbrown::HashMap<K, V, Fixed>;
 
+/// A hash of an id or a digest, for tables.
+pub(crate) fn of(bytes: &[u8; 16]) -> u64 {
+    let mut hasher = Fixed.build_hasher();
+    hasher.write_u128(u128::from_le_bytes(*bytes));
+    hasher.finish()
+}
+
 /// A 64-bit digest for best-effort sets; never for identity.
 pub(crate) fn digest(parts: &[&[u8]]) -> u64 {
     let mut hasher = Fixed.build_hasher();

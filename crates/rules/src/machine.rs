@@ -20,6 +20,8 @@ pub trait Machine: Sized + Send + 'static {
     type Effect: Send + 'static;
     /// What it answers to whoever brought the input.
     type Reply: Send + 'static;
+    /// Its whole state at one moment.
+    type Image: Image;
 
     /// Decides what `input` leads to.
     fn step(&mut self, input: Self::Input, now: Timestamp, out: &mut Out<Self>);
@@ -43,8 +45,13 @@ pub trait Machine: Sized + Send + 'static {
     /// First step of a process, after every record was restored.
     fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>);
 
+    /// The whole state as it is now, in no more time than a step may take.
+    fn image(&self) -> Self::Image;
+
     /// Writes the whole state, for [`Machine::load`].
-    fn save(&self, image: &mut Vec<u8>);
+    fn save(&self, image: &mut Vec<u8>) {
+        self.image().write(image);
+    }
 
     /// Takes over the state that [`Machine::save`] wrote.
     ///
@@ -61,6 +68,19 @@ pub trait Machine: Sized + Send + 'static {
 
     /// Writes a record that changes nothing, so that an image can be taken at a new position.
     fn mark(&mut self, now: Timestamp, out: &mut Out<Self>);
+}
+
+/// The state of a machine at one moment, to be written while the machine goes on.
+pub trait Image: Send + 'static {
+    /// Writes it behind what stands in `to`, for [`Machine::load`].
+    fn write(&self, to: &mut Vec<u8>);
+}
+
+/// A state so small that it is written at once.
+impl Image for Vec<u8> {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(self);
+    }
 }
 
 /// The [`Step`] of a machine.

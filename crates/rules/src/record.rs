@@ -40,18 +40,31 @@ pub(crate) fn encode(record: &impl Serialize, mut to: Vec<u8>) -> Vec<u8> {
     postcard::to_extend(record, to).expect("writing to memory cannot fail")
 }
 
+/// Reads what [`encode`] wrote at the beginning of `bytes`, and gives what follows it.
+pub(crate) fn decode_first<'a, R: Deserialize<'a>>(
+    bytes: &'a [u8],
+) -> Result<(R, &'a [u8]), RecordError> {
+    let malformed = |_| RecordError::Malformed {
+        version: SCHEMA_VERSION,
+    };
+    postcard::take_from_bytes(payload(bytes)?).map_err(malformed)
+}
+
 /// Reads a record that may borrow from `bytes`.
 ///
 /// # Errors
 /// It is empty, of a newer version, or not a record at all.
 pub fn decode<'a, R: Deserialize<'a>>(bytes: &'a [u8]) -> Result<R, RecordError> {
+    postcard::from_bytes(payload(bytes)?).map_err(|_| RecordError::Malformed {
+        version: SCHEMA_VERSION,
+    })
+}
+
+/// What stands behind the version byte.
+fn payload(bytes: &[u8]) -> Result<&[u8], RecordError> {
     match bytes.split_first() {
         None => Err(RecordError::Empty),
-        Some((&SCHEMA_VERSION, rest)) => {
-            postcard::from_bytes(rest).map_err(|_| RecordError::Malformed {
-                version: SCHEMA_VERSION,
-            })
-        }
+        Some((&SCHEMA_VERSION, rest)) => Ok(rest),
         Some((&found, _)) if found > SCHEMA_VERSION => Err(RecordError::NewerSchema { found }),
         Some((&version, _)) => Err(RecordError::Malformed { version }),
     }

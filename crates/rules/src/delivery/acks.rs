@@ -2,7 +2,6 @@
 //! (I11). Everything else it could be is kept as evidence.
 
 use super::record::{End, RecipientNo, Record, Why};
-use super::state::Entry;
 use super::{Centre, Effect};
 use crate::ack::{Ack, AckItem, Stage};
 use crate::machine::{Out, Position};
@@ -76,41 +75,33 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Option<RecipientNo> {
-        let Some(entry) = self.state.entry(ack.item.message) else {
+        let Some(&message) = self.state.message(ack.item.message) else {
             self.keep(ack, Why::Orphan, now, out);
             return None;
         };
-        let (Entry::Pending(recipient, _) | Entry::Finished { recipient, .. }) = entry;
+        let recipient = message.recipient;
         let queue = self.state.queue(recipient);
         if queue.tenant != ack.tenant || queue.name != ack.agent {
             self.keep(ack, Why::Foreign, now, out);
             return None;
         }
-        match entry {
-            Entry::Finished {
-                generation, end, ..
-            } => {
-                self.acknowledge_finished(ack, generation, end, now, out);
-                None
-            }
-            Entry::Pending(_, seq) => {
-                let pending = queue.pending.get(&seq)?;
-                let (generation, received) = (pending.generation, pending.received);
-                if generation != ack.item.generation {
-                    self.keep(ack, Why::OtherGeneration, now, out);
-                    return None;
-                }
-                let stale = queue.is_stale_receipt(seq, ack.item.attempt);
-                match end_of(ack.item.stage) {
-                    Some(end) => self.settle(ack.item, end, now, out),
-                    None if stale => self.keep(ack, Why::StoreLost, now, out),
-                    // Said before: nothing changes, nothing is written.
-                    None if received => {}
-                    None => self.store(&ack.item, now, out),
-                }
-                Some(recipient)
-            }
+        if let Some(end) = message.end() {
+            self.acknowledge_finished(ack, message.generation, end, now, out);
+            return None;
         }
+        if message.generation != ack.item.generation {
+            self.keep(ack, Why::OtherGeneration, now, out);
+            return None;
+        }
+        let stale = queue.is_stale_receipt(message.seq, ack.item.attempt);
+        match end_of(ack.item.stage) {
+            Some(end) => self.settle(ack.item, end, now, out),
+            None if stale => self.keep(ack, Why::StoreLost, now, out),
+            // Said before: nothing changes, nothing is written.
+            None if message.is_received() => {}
+            None => self.store(&ack.item, now, out),
+        }
+        Some(recipient)
     }
 
     fn acknowledge_finished(

@@ -2,7 +2,6 @@
 //! longer than its segment.
 
 use super::record::{End, Record, decode_record};
-use super::state::Entry;
 use super::{Centre, Effect};
 use crate::ack::Outcome;
 use crate::limits::PER_DEADLINE_MAX;
@@ -55,13 +54,11 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) {
-        let Some(Entry::Pending(recipient, seq)) = self.state.entry(id) else {
+        let Some(&message) = self.state.message(id) else {
             return;
         };
-        let Some(pending) = self.state.queue(recipient).pending.get(&seq) else {
-            return;
-        };
-        if pending.received || pending.generation != generation {
+        let is_with_the_site = message.is_received();
+        if message.end().is_some() || is_with_the_site || message.generation != generation {
             return;
         }
         let record = Record::Settled {
@@ -72,11 +69,11 @@ impl Centre {
             occurred_at: now,
             outcome: reason.bounded(),
             duration_ms: 0,
-            previous: pending.last,
+            previous: message.last,
         };
         self.write(&record, out);
         out.effect(Effect::Changed { id });
-        self.push_what_fits(recipient, now, out);
+        self.push_what_fits(message.recipient, now, out);
     }
 
     /// Pushes again what was pushed over a connection that still lives and got no receipt in time.
@@ -127,15 +124,19 @@ impl Centre {
             // Its retention keeps those segments anyway.
             return;
         }
+        let at_most = bytes_max / RECORD_BYTES;
+        let Some(old) = self.state.accepted_before(before, at_most) else {
+            return;
+        };
         let (mut bytes, mut effects) = (0, Vec::new());
-        for (id, pending) in self.state.accepted_before(before) {
-            bytes += u64::from(pending.bytes) + RECORD_BYTES;
+        for message in old {
+            bytes += u64::from(message.bytes) + RECORD_BYTES;
             if bytes > bytes_max {
                 return;
             }
             effects.push(Effect::CopyForward {
-                id,
-                accepted: pending.accepted,
+                id: message.id,
+                accepted: message.accepted,
             });
         }
         effects.into_iter().for_each(|effect| out.effect(effect));
@@ -154,8 +155,9 @@ impl Centre {
             Ok(Record::Carried { accepted, .. }) => accepted,
             _ => accepted,
         };
-        if let Some(Entry::Pending(..)) = self.state.entry(id) {
-            let previous = self.state.last_record(id);
+        let message = self.state.message(id);
+        if let Some(message) = message.filter(|message| message.end().is_none()) {
+            let previous = message.last;
             self.write(
                 &Record::Carried {
                     at: now,

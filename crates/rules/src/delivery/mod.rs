@@ -13,7 +13,10 @@
 
 mod acks;
 mod ends;
+mod image;
+mod messages;
 mod presence;
+mod questions;
 mod recipient;
 mod record;
 mod retention;
@@ -24,6 +27,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use image::StateImage;
 pub use record::{
     Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted, decode_record,
 };
@@ -460,6 +464,7 @@ impl Machine for Centre {
     type Input = Input;
     type Effect = Effect;
     type Reply = Reply;
+    type Image = StateImage;
 
     fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
         let reply = match input {
@@ -565,13 +570,12 @@ impl Machine for Centre {
         }
     }
 
-    fn save(&self, image: &mut Vec<u8>) {
-        let taken = core::mem::take(image);
-        *image = crate::record::encode(&self.state, taken);
+    fn image(&self) -> StateImage {
+        self.state.image()
     }
 
     fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {
-        self.state = crate::record::decode(image)?;
+        self.state = State::load(image)?;
         Ok(())
     }
 

@@ -109,10 +109,10 @@ impl Centre {
         let queue = self.state.queue(recipient);
         let welcome = Welcome {
             epoch,
-            oldest_replayable: queue.oldest_replayable(),
+            oldest_replayable: self.state.oldest_replayable(recipient),
             gap,
             window_messages: self.policy.window_messages,
-            waiting: queue.pending.len() as u64,
+            waiting: queue.waiting,
         };
         self.push_what_fits(recipient, now, out);
         Some(welcome)

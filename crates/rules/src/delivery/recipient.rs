@@ -1,10 +1,8 @@
 //! One recipient and its queue: what of it waits, is under way, and has arrived.
 
+use super::messages::{Handle, Messages, Standing};
 use super::record::{Cause, Seq, Term};
-use super::state::Entry;
-use crate::hash::Map;
-use crate::machine::Position;
-use crate::message::{AgentName, MessageId, TenantName};
+use crate::message::{AgentName, TenantName};
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
@@ -25,13 +23,16 @@ pub(super) struct Recipient {
     pub(super) agent_epoch: u64,
     /// The highest number that the agent's present store is known to have.
     pub(super) received_last: Seq,
-    pub(super) pending: BTreeMap<Seq, Pending>,
-    /// Every pending message from here on was never pushed.
-    pub(super) fresh_from: Seq,
-    /// Messages below `fresh_from` that have to be pushed again, and why.
-    pub(super) again: BTreeMap<Seq, Cause>,
+    /// Its unfinished messages by number: each knows its neighbours.
+    pub(super) queue: Ends,
+    /// How many there are.
+    pub(super) waiting: u64,
+    /// The first that was never pushed.
+    pub(super) fresh: Option<Handle>,
+    /// Those that have to be pushed again.
+    pub(super) again: BTreeMap<Seq, Handle>,
     /// Pushed, no receipt yet; and when the wait for it is over.
-    pub(super) in_flight: BTreeMap<Seq, Timestamp>,
+    pub(super) in_flight: BTreeMap<Seq, InFlight>,
     pub(super) in_flight_bytes: u64,
     /// Messages that ended before they arrived, above the agent's cursor.
     pub(super) gaps: BTreeSet<Seq>,
@@ -51,18 +52,50 @@ pub(super) struct Live {
     pub(super) received_before: Seq,
 }
 
-/// An unfinished message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pending {
-    pub(super) id: MessageId,
-    pub(super) accepted: Position,
-    pub(super) last: Position,
-    pub(super) expires_at: Option<Timestamp>,
-    pub(super) key: [u8; 16],
-    pub(super) bytes: u32,
-    pub(super) pushes: u32,
-    pub(super) generation: u32,
-    pub(super) received: bool,
+/// The ends of a list of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ends {
+    pub(super) first: Option<Handle>,
+    pub(super) last: Option<Handle>,
+}
+
+impl Ends {
+    /// Puts a message at the end.
+    pub(super) fn append(&mut self, handle: Handle, messages: &mut Messages) {
+        let before = self.last.replace(handle);
+        match before {
+            Some(before) => messages.change(before).behind = Some(handle),
+            None => self.first = Some(handle),
+        }
+        let message = messages.change(handle);
+        (message.before, message.behind) = (before, None);
+    }
+
+    /// Takes a message out.
+    pub(super) fn take(&mut self, handle: Handle, messages: &mut Messages) {
+        let (before, behind) = (messages[handle].before, messages[handle].behind);
+        match before {
+            Some(before) => messages.change(before).behind = behind,
+            None => self.first = behind,
+        }
+        match behind {
+            Some(behind) => messages.change(behind).before = before,
+            None => self.last = before,
+        }
+    }
+
+    /// Its messages, from the first.
+    pub(super) fn each(self, messages: &Messages) -> impl Iterator<Item = Handle> {
+        core::iter::successors(self.first, |handle| messages[*handle].behind)
+    }
+}
+
+/// A push that waits for its receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct InFlight {
+    pub(super) message: Handle,
+    /// When the wait is over.
+    pub(super) due: Timestamp,
 }
 
 impl Recipient {
@@ -89,30 +122,14 @@ impl Recipient {
             seq_last: 0,
             agent_epoch: 0,
             received_last: 0,
-            pending: BTreeMap::new(),
-            fresh_from: 1,
+            queue: Ends::default(),
+            waiting: 0,
+            fresh: None,
             again: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             gaps: BTreeSet::new(),
             lost_pushes: BTreeMap::new(),
-        }
-    }
-
-    /// What the agent had is with the agent no longer.
-    pub(super) fn agent_store_lost(&mut self) {
-        self.received_last = 0;
-        for joining in self.joining.values_mut() {
-            joining.received_before = 0;
-        }
-        for (&seq, pending) in &mut self.pending {
-            if pending.pushes > 0 {
-                self.lost_pushes.insert(seq, pending.pushes);
-            }
-            if pending.received {
-                pending.received = false;
-                self.again.insert(seq, Cause::AgentStoreLost);
-            }
         }
     }
 
@@ -129,21 +146,40 @@ impl Recipient {
         older.map(|joining| joining.connection)
     }
 
-    pub(super) fn accounted(&self) -> bool {
-        let stands_once = |(seq, pending): (&Seq, &Pending)| {
-            let waits = self.again.contains_key(seq);
-            let fresh = *seq >= self.fresh_from && !pending.received && !waits;
-            let in_flight = self.in_flight.contains_key(seq);
-            [pending.received, waits, fresh, in_flight]
-                .iter()
-                .filter(|is| **is)
-                .count()
-                == 1
-        };
-        let known = |seq: &Seq| self.pending.contains_key(seq);
-        self.pending.iter().all(stands_once)
-            && self.again.keys().all(known)
-            && self.in_flight.keys().all(known)
+    /// Whether each of its messages is where it says it stands, and nowhere else.
+    pub(super) fn accounted(&self, messages: &Messages) -> bool {
+        let mut is_behind_fresh = false;
+        let mut counts = [0; 3];
+        let mut each_is_sound = true;
+        for handle in self.queue.each(messages) {
+            let message = &messages[handle];
+            is_behind_fresh |= self.fresh == Some(handle);
+            let (is_again, is_in_flight) = (
+                self.again.get(&message.seq) == Some(&handle),
+                self.in_flight
+                    .get(&message.seq)
+                    .is_some_and(|flight| flight.message == handle),
+            );
+            counts[0] += 1;
+            counts[1] += usize::from(is_again);
+            counts[2] += usize::from(is_in_flight);
+            each_is_sound &= match message.standing {
+                Standing::Fresh => is_behind_fresh && !is_again && !is_in_flight,
+                Standing::Again(_) => is_again && !is_in_flight,
+                Standing::InFlight => is_in_flight && !is_again,
+                Standing::Received => !is_again && !is_in_flight,
+                Standing::Ended(_) => false,
+            };
+        }
+        let fresh_is_fresh = self
+            .fresh
+            .is_none_or(|fresh| messages[fresh].standing == Standing::Fresh);
+        let found = [
+            self.waiting as usize,
+            self.again.len(),
+            self.in_flight.len(),
+        ];
+        each_is_sound && fresh_is_fresh && counts == found
     }
 
     /// Whether a receipt for push number `attempt` speaks of a store that was lost since.
@@ -154,47 +190,30 @@ impl Recipient {
     }
 
     /// The next message to push, and why: the lowest that waits.
-    pub(super) fn next_to_push(&self) -> Option<(Seq, Cause)> {
-        let again = self
-            .again
-            .first_key_value()
-            .map(|(seq, cause)| (*seq, *cause));
-        let fresh = self
-            .pending
-            .range(self.fresh_from..)
-            .find(|(_, pending)| !pending.received);
-        let fresh = fresh.map(|(seq, _)| (*seq, Cause::New));
-        match (again, fresh) {
-            (Some(again), Some(fresh)) if fresh.0 < again.0 => Some(fresh),
-            (Some(again), _) => Some(again),
-            (None, fresh) => fresh,
+    pub(super) fn next_to_push(&self, messages: &Messages) -> Option<(Handle, Cause)> {
+        let again = self.again.first_key_value();
+        let Some(fresh) = self.fresh else {
+            let (_, &again) = again?;
+            return Some((again, cause_of(again, messages)));
+        };
+        match again {
+            Some((seq, &again)) if *seq < messages[fresh].seq => {
+                Some((again, cause_of(again, messages)))
+            }
+            _ => Some((fresh, Cause::New)),
         }
     }
 
     /// The lowest number that may ever be pushed again.
-    pub(super) fn oldest_replayable(&self) -> Seq {
-        self.pending
-            .first_key_value()
-            .map_or(self.seq_last + 1, |(seq, _)| *seq)
+    pub(super) fn oldest_replayable(&self, messages: &Messages) -> Seq {
+        let first = self.queue.first;
+        first.map_or(self.seq_last + 1, |handle| messages[handle].seq)
     }
 }
 
-/// What planted defects do.
-impl Recipient {
-    pub(super) fn move_to_end(
-        &mut self,
-        seq: Seq,
-        cause: Cause,
-        messages: &mut Map<MessageId, Entry>,
-    ) {
-        let Some(pending) = self.pending.remove(&seq) else {
-            return;
-        };
-        self.seq_last += 1;
-        if let Some(Entry::Pending(_, place)) = messages.get_mut(&pending.id) {
-            *place = self.seq_last;
-        }
-        self.again.insert(self.seq_last, cause);
-        self.pending.insert(self.seq_last, pending);
+fn cause_of(handle: Handle, messages: &Messages) -> Cause {
+    match messages[handle].standing {
+        Standing::Again(cause) => cause,
+        _ => Cause::New,
     }
 }

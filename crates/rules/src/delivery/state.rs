@@ -1,59 +1,44 @@
 //! The centre's state, and what each record does to it.
 
-use super::recipient::{Live, Pending, Recipient};
+use super::Policy;
+use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing};
+use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term};
 use super::retention::RetentionClock;
-use super::{Place, Policy, View};
-use crate::hash::Map;
 use crate::limits;
 use crate::machine::Position;
 use crate::message::{AgentName, MessageId, TenantName};
 use crate::planted::Planted;
 use crate::record::RecordError;
 use crate::retry::ack_wait;
-use crate::time::{Duration, Timestamp};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::time::Timestamp;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Everything the centre knows. Derived from records alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    epoch: u64,
-    recipients: Vec<Recipient>,
-    by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
-    messages: Map<MessageId, Entry>,
-    keys: Map<[u8; 16], Remembered>,
-    connections: BTreeMap<u64, Connection>,
-    expiries: BTreeSet<(Timestamp, RecipientNo, Seq)>,
-    ack_waits: BTreeSet<(Timestamp, RecipientNo, Seq)>,
-    finished: VecDeque<Finished>,
-    clock: RetentionClock,
+    pub(super) epoch: u64,
+    pub(super) recipients: Vec<Recipient>,
+    pub(super) connections: BTreeMap<u64, Connection>,
+    /// Messages that have ended, longest ago first.
+    pub(super) finished: Ends,
+    pub(super) clock: RetentionClock,
     /// Damaged records that were reckoned with.
-    damaged: BTreeSet<Position>,
-    acks_read: BTreeMap<u64, Position>,
-    counters: Counters,
-}
-
-/// Where to find a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Entry {
-    Pending(RecipientNo, Seq),
-    Finished {
-        recipient: RecipientNo,
-        last: Position,
-        generation: u32,
-        end: End,
-    },
-}
-
-/// What an idempotency key stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Remembered {
-    pub(super) id: MessageId,
-    pub(super) fingerprint: [u8; 16],
-    pub(super) position: Position,
-    pub(super) seq: Seq,
+    pub(super) damaged: BTreeSet<Position>,
+    pub(super) acks_read: BTreeMap<u64, Position>,
+    pub(super) counters: Counters,
+    /// Written behind the others, in a form of their own.
+    #[serde(skip)]
+    pub(super) messages: Messages,
+    // What follows can be told from the others.
+    #[serde(skip)]
+    pub(super) by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
+    #[serde(skip)]
+    pub(super) expiries: BTreeSet<(Timestamp, Handle)>,
+    #[serde(skip)]
+    pub(super) ack_waits: BTreeSet<(Timestamp, Handle)>,
 }
 
 /// A connection that was let in.
@@ -61,16 +46,6 @@ pub(super) struct Remembered {
 pub(super) struct Connection {
     pub(super) recipient: RecipientNo,
     pub(super) term: Term,
-}
-
-/// A finished message, until its retention is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Finished {
-    /// By the retention clock.
-    at: Duration,
-    id: MessageId,
-    accepted: Position,
-    key: [u8; 16],
 }
 
 /// How many messages are where: `accepted` is always the sum of the others (I4, N11).
@@ -201,31 +176,29 @@ impl State {
                 ..
             } => self.recipient_mut(*recipient)?.seq_last = *seq_last,
             Record::SiteSetBack { recipient, .. } => {
-                self.recipient_mut(*recipient)?.agent_store_lost();
+                self.agent_store_lost(*recipient)?;
             }
             Record::Overdue { id, .. } => {
-                let (recipient, seq) = self.pending_place(*id)?;
-                self.touch(*id, position)?;
-                self.land(recipient, seq);
-                self.requeue(recipient, seq, Cause::Overdue, policy);
+                let message = self.unfinished(*id)?;
+                self.messages.change(message).last = position;
+                self.requeue(message, Cause::Overdue, policy);
             }
             Record::Stored { id, .. } => {
-                let (recipient, seq) = self.pending_place(*id)?;
-                self.land(recipient, seq);
-                let queue = &mut self.recipients[recipient as usize];
-                queue.again.remove(&seq);
+                let message = self.unfinished(*id)?;
+                self.stand(message, Standing::Received);
+                let stored = self.messages.change(message);
+                stored.last = position;
+                let (recipient, seq) = (stored.recipient, stored.seq);
+                let queue = self.recipient_mut(recipient)?;
                 queue.received_last = queue.received_last.max(seq);
-                let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
-                pending.received = true;
-                pending.last = position;
             }
             Record::Settled {
                 id, end, attempt, ..
             } => self.settle(position, *id, *end, *attempt)?,
             Record::Kept { id, .. } => {
                 self.counters.acks_kept += 1;
-                if self.messages.contains_key(id) {
-                    self.touch(*id, position)?;
+                if let Some(message) = self.messages.find(*id) {
+                    self.messages.change(message).last = position;
                 }
             }
             Record::AcksRead {
@@ -240,11 +213,8 @@ impl State {
             }
             Record::TimePassed { .. } => {}
             Record::Carried { id, .. } => {
-                let (recipient, seq) = self.pending_place(*id)?;
-                let queue = &mut self.recipients[recipient as usize];
-                let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
-                pending.accepted = position;
-                pending.last = position;
+                let message = self.unfinished(*id)?;
+                self.messages.carry(message, position);
             }
             Record::AgedOut { count, .. } => self.forget(*count),
         }
@@ -261,7 +231,7 @@ impl State {
         }
         self.epoch = epoch;
         if policy.planted.is(Planted::ForgetKeys) {
-            self.keys.clear();
+            self.messages.forget_keys();
         }
         for recipient in 0..self.recipients.len() as RecipientNo {
             self.end_connection(recipient, Cause::Restarted, policy);
@@ -318,56 +288,88 @@ impl State {
     /// What sites said may be lost: whatever they are known to have is pushed again, and they say
     /// it again.
     fn doubt_receipts(&mut self) {
-        for queue in &mut self.recipients {
-            for (&seq, pending) in &mut queue.pending {
-                if core::mem::take(&mut pending.received) {
-                    queue.again.insert(seq, Cause::ReceiptDoubted);
-                }
+        let received = |(_, message): &(Handle, &Message)| message.is_received();
+        let doubted: Vec<_> = self.messages.each().filter(received).collect();
+        let doubted: Vec<_> = doubted.into_iter().map(|(handle, _)| handle).collect();
+        for message in doubted {
+            self.stand(message, Standing::Again(Cause::ReceiptDoubted));
+        }
+    }
+
+    /// What the agent had is with the agent no longer.
+    fn agent_store_lost(&mut self, recipient: RecipientNo) -> Result<(), RecordError> {
+        let messages = &self.messages;
+        let queue = self
+            .recipients
+            .get_mut(recipient as usize)
+            .ok_or(UNKNOWN_RECIPIENT)?;
+        queue.received_last = 0;
+        for joining in queue.joining.values_mut() {
+            joining.received_before = 0;
+        }
+        let mut lost = Vec::new();
+        for handle in queue.queue.each(messages) {
+            let message = &messages[handle];
+            if message.pushes > 0 {
+                queue.lost_pushes.insert(message.seq, message.pushes);
+            }
+            if message.is_received() {
+                lost.push(handle);
             }
         }
+        for message in lost {
+            self.stand(message, Standing::Again(Cause::AgentStoreLost));
+        }
+        Ok(())
     }
 
     fn accept(&mut self, position: Position, accepted: &Accepted<'_>) -> Result<(), RecordError> {
         self.name_recipient(accepted)?;
-        let queue = self
-            .recipients
-            .get_mut(accepted.recipient as usize)
-            .ok_or(UNKNOWN_RECIPIENT)?;
-        queue.seq_last = accepted.seq;
-        if queue.pending.is_empty() {
-            queue.fresh_from = accepted.seq;
+        if accepted.recipient as usize >= self.recipients.len() {
+            return Err(UNKNOWN_RECIPIENT);
         }
-        let pending = Pending {
+        self.forget_namesake(accepted.id)?;
+        let handle = self.messages.insert(Message {
             id: accepted.id,
+            key: accepted.key,
+            fingerprint: Fingerprint::of(accepted.fingerprint),
             accepted: position,
             last: position,
-            expires_at: accepted.expires_at,
-            key: accepted.key,
+            instant: accepted.expires_at.unwrap_or(FOR_EVER),
+            seq: accepted.seq,
+            recipient: accepted.recipient,
             bytes: accepted.data.len() as u32,
             pushes: 0,
             generation: accepted.generation,
-            received: false,
-        };
-        queue.pending.insert(accepted.seq, pending);
+            before: None,
+            behind: None,
+            standing: Standing::Fresh,
+        });
+        let queue = &mut self.recipients[accepted.recipient as usize];
+        queue.seq_last = accepted.seq;
+        queue.queue.append(handle, &mut self.messages);
+        queue.waiting += 1;
+        queue.fresh.get_or_insert(handle);
         if let Some(at) = accepted.expires_at {
-            self.expiries.insert((at, accepted.recipient, accepted.seq));
+            self.expiries.insert((at, handle));
         }
-        if accepted.key != [0; 16] {
-            let remembered = Remembered {
-                id: accepted.id,
-                fingerprint: accepted.fingerprint,
-                position,
-                seq: accepted.seq,
-            };
-            self.keys.insert(accepted.key, remembered);
-        }
-        self.messages.insert(
-            accepted.id,
-            Entry::Pending(accepted.recipient, accepted.seq),
-        );
         self.counters.accepted += 1;
         self.counters.pending += 1;
         Ok(())
+    }
+
+    /// A message that was remembered under this id should have been forgotten: the record that said
+    /// so is damaged.
+    fn forget_namesake(&mut self, id: MessageId) -> Result<(), RecordError> {
+        match self.messages.find(id) {
+            None => Ok(()),
+            Some(namesake) if self.messages[namesake].end().is_some() => {
+                self.finished.take(namesake, &mut self.messages);
+                self.messages.remove(namesake);
+                Ok(())
+            }
+            Some(_) => Err(RecordError::Inconsistent("a message is accepted twice")),
+        }
     }
 
     fn offer(
@@ -379,24 +381,62 @@ impl State {
         at: Timestamp,
         policy: &Policy,
     ) -> Result<(), RecordError> {
-        let (recipient, seq) = self.pending_place(id)?;
-        let queue = &mut self.recipients[recipient as usize];
-        let pending = queue.pending.get_mut(&seq).ok_or(UNKNOWN_MESSAGE)?;
-        pending.pushes = attempt;
-        pending.last = position;
+        let handle = self.unfinished(id)?;
+        self.leave(handle);
+        let message = self.messages.change(handle);
+        message.pushes = attempt;
+        message.last = position;
+        message.standing = Standing::InFlight;
         let due = at + ack_wait(policy.ack_wait, policy.ack_wait_max, attempt);
-        queue.in_flight_bytes += u64::from(pending.bytes);
-        queue.again.remove(&seq);
-        if seq >= queue.fresh_from {
-            queue.fresh_from = seq + 1;
-        }
-        queue.in_flight.insert(seq, due);
-        self.ack_waits.insert((due, recipient, seq));
+        let queue = &mut self.recipients[message.recipient as usize];
+        queue.in_flight_bytes += u64::from(message.bytes);
+        let flight = InFlight {
+            message: handle,
+            due,
+        };
+        queue.in_flight.insert(message.seq, flight);
+        self.ack_waits.insert((due, handle));
         self.counters.pushes += 1;
         if cause != Cause::New {
             self.counters.pushes_again += 1;
         }
         Ok(())
+    }
+
+    /// Moves an unfinished message to another place.
+    fn stand(&mut self, handle: Handle, standing: Standing) {
+        self.leave(handle);
+        let message = self.messages.change(handle);
+        message.standing = standing;
+        if let Standing::Again(_) = standing {
+            let queue = &mut self.recipients[message.recipient as usize];
+            queue.again.insert(message.seq, handle);
+        }
+    }
+
+    /// Takes an unfinished message from where it stands. It must be given another place.
+    fn leave(&mut self, handle: Handle) {
+        let message = &self.messages[handle];
+        let queue = &mut self.recipients[message.recipient as usize];
+        match message.standing {
+            Standing::Fresh if queue.fresh == Some(handle) => {
+                let is_fresh = |handle: &Handle| self.messages[*handle].standing == Standing::Fresh;
+                let behind = |handle: &Handle| self.messages[*handle].behind;
+                let mut others = core::iter::successors(message.behind, behind);
+                queue.fresh = others.find(is_fresh);
+            }
+            Standing::Again(_) => {
+                queue.again.remove(&message.seq);
+            }
+            Standing::InFlight => {
+                if let Some(flight) = queue.in_flight.remove(&message.seq) {
+                    self.ack_waits.remove(&(flight.due, handle));
+                    let left = queue.in_flight_bytes;
+                    queue.in_flight_bytes = left.saturating_sub(u64::from(message.bytes));
+                }
+            }
+            Standing::Fresh | Standing::Received | Standing::Ended(_) => {}
+        }
     }
 
     /// The connection with this term takes the place of an older one, which counts no longer.
@@ -430,10 +470,10 @@ impl State {
             queue.agent_epoch = agent_epoch;
         }
         queue.gaps = queue.gaps.split_off(&cursor.saturating_add(1));
-        if is_lost {
-            queue.agent_store_lost();
+        match is_lost {
+            true => self.agent_store_lost(recipient),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes the current connection away; what it carried has to be pushed again.
@@ -442,38 +482,26 @@ impl State {
         if let Some(live) = queue.live.take() {
             self.connections.remove(&live.connection);
         }
-        let in_flight = core::mem::take(&mut queue.in_flight);
-        queue.in_flight_bytes = 0;
-        for (seq, due) in in_flight {
-            self.ack_waits.remove(&(due, recipient, seq));
+        let in_flight: Vec<_> = queue.in_flight.values().copied().collect();
+        for InFlight { message, due } in in_flight {
             if policy.planted.is(Planted::DropOnDisconnect) {
-                self.drop_without_end(recipient, seq);
-            } else if !policy.planted.is(Planted::NoReoffer) {
-                self.requeue(recipient, seq, cause, policy);
+                self.drop_without_end(message);
+            } else if policy.planted.is(Planted::NoReoffer) {
+                self.ack_waits.remove(&(due, message));
+                let queue = &mut self.recipients[recipient as usize];
+                queue.in_flight.remove(&self.messages[message].seq);
+                queue.in_flight_bytes = 0;
+            } else {
+                self.requeue(message, cause, policy);
             }
         }
     }
 
-    fn requeue(&mut self, recipient: RecipientNo, seq: Seq, cause: Cause, policy: &Policy) {
-        let queue = &mut self.recipients[recipient as usize];
+    fn requeue(&mut self, message: Handle, cause: Cause, policy: &Policy) {
         if policy.planted.is(Planted::RequeueAtEnd) {
-            queue.move_to_end(seq, cause, &mut self.messages);
-        } else {
-            queue.again.insert(seq, cause);
+            self.move_to_end(message);
         }
-    }
-
-    /// No longer in flight.
-    fn land(&mut self, recipient: RecipientNo, seq: Seq) {
-        let queue = &mut self.recipients[recipient as usize];
-        if let Some(due) = queue.in_flight.remove(&seq) {
-            self.ack_waits.remove(&(due, recipient, seq));
-            let bytes = queue
-                .pending
-                .get(&seq)
-                .map_or(0, |pending| u64::from(pending.bytes));
-            queue.in_flight_bytes = queue.in_flight_bytes.saturating_sub(bytes);
-        }
+        self.stand(message, Standing::Again(cause));
     }
 
     fn settle(
@@ -483,48 +511,37 @@ impl State {
         end: End,
         attempt: u32,
     ) -> Result<(), RecordError> {
-        if let Some(Entry::Finished {
-            last, end: before, ..
-        }) = self.messages.get_mut(&id)
-        {
+        let handle = self.messages.find(id).ok_or(UNKNOWN_MESSAGE)?;
+        if let Some(before) = self.messages[handle].end() {
             // Only a planted defect writes a second end.
-            *self.counters.ended(*before) -= 1;
+            *self.counters.ended(before) -= 1;
             *self.counters.ended(end) += 1;
-            (*last, *before) = (position, end);
+            let message = self.messages.change(handle);
+            (message.last, message.standing) = (position, Standing::Ended(end));
             return Ok(());
         }
-        let (recipient, seq) = self.pending_place(id)?;
-        self.land(recipient, seq);
-        let queue = &mut self.recipients[recipient as usize];
-        let pending = queue.pending.remove(&seq).ok_or(UNKNOWN_MESSAGE)?;
-        queue.again.remove(&seq);
-        queue.lost_pushes.remove(&seq);
+        self.leave(handle);
+        let message = self.messages[handle];
+        let queue = &mut self.recipients[message.recipient as usize];
+        queue.queue.take(handle, &mut self.messages);
+        queue.waiting -= 1;
+        queue.lost_pushes.remove(&message.seq);
         // Only a site that has it can end it by an attempt.
         let by_site = attempt > 0 || matches!(end, End::Processed | End::Rejected);
-        let arrived = pending.received || by_site;
-        if !arrived && pending.generation == 1 {
-            queue.gaps.insert(seq);
+        let arrived = message.is_received() || by_site;
+        if !arrived && message.generation == 1 {
+            queue.gaps.insert(message.seq);
             if queue.gaps.len() > limits::GAPS_PER_RECIPIENT_MAX {
                 queue.gaps.pop_first();
             }
         }
-        if let Some(expires_at) = pending.expires_at {
-            self.expiries.remove(&(expires_at, recipient, seq));
+        if let Some(expires_at) = message.expires_at() {
+            self.expiries.remove(&(expires_at, handle));
         }
-        let entry = Entry::Finished {
-            recipient,
-            last: position,
-            generation: pending.generation,
-            end,
-        };
-        self.messages.insert(id, entry);
-        let Pending { accepted, key, .. } = pending;
-        self.finished.push_back(Finished {
-            at: self.clock.passed,
-            id,
-            accepted,
-            key,
-        });
+        self.messages.change(handle).last = position;
+        self.messages
+            .end(handle, end, Timestamp(0) + self.clock.passed);
+        self.finished.append(handle, &mut self.messages);
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
         Ok(())
@@ -532,32 +549,19 @@ impl State {
 
     fn forget(&mut self, count: u32) {
         for _ in 0..count {
-            let Some(oldest) = self.finished.pop_front() else {
+            let Some(oldest) = self.finished.first else {
                 break;
             };
-            self.messages.remove(&oldest.id);
-            self.keys.remove(&oldest.key);
+            self.finished.take(oldest, &mut self.messages);
+            self.messages.remove(oldest);
             self.counters.aged_out += 1;
         }
     }
 
-    /// Sets the last record of a message.
-    fn touch(&mut self, id: MessageId, position: Position) -> Result<(), RecordError> {
-        match self.messages.get_mut(&id).ok_or(UNKNOWN_MESSAGE)? {
-            Entry::Finished { last, .. } => *last = position,
-            Entry::Pending(recipient, seq) => {
-                let queue = &mut self.recipients[*recipient as usize];
-                queue.pending.get_mut(seq).ok_or(UNKNOWN_MESSAGE)?.last = position;
-            }
-        }
-        Ok(())
-    }
-
-    fn pending_place(&self, id: MessageId) -> Result<(RecipientNo, Seq), RecordError> {
-        match self.messages.get(&id) {
-            Some(Entry::Pending(recipient, seq)) => Ok((*recipient, *seq)),
-            _ => Err(UNKNOWN_MESSAGE),
-        }
+    fn unfinished(&self, id: MessageId) -> Result<Handle, RecordError> {
+        let known = self.messages.find(id);
+        let unfinished = known.filter(|known| self.messages[*known].end().is_none());
+        unfinished.ok_or(UNKNOWN_MESSAGE)
     }
 
     fn recipient_mut(&mut self, recipient: RecipientNo) -> Result<&mut Recipient, RecordError> {
@@ -567,248 +571,27 @@ impl State {
     }
 }
 
-/// Questions the rules ask.
-impl State {
-    /// How many messages are where.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Life of the store.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Whether the pending messages counted one by one are as many as the counter says (I4).
-    pub fn conserved(&self) -> bool {
-        let counted: u64 = self
-            .recipients
-            .iter()
-            .map(|queue| queue.pending.len() as u64)
-            .sum();
-        self.counters.conserved() && counted == self.counters.pending
-    }
-
-    /// Whether every unfinished message stands in exactly one of the places that lead on: received,
-    /// in flight, to be pushed again, never pushed. One in none of them would wait for ever (I5).
-    pub fn accounted(&self) -> bool {
-        self.recipients.iter().all(Recipient::accounted)
-    }
-
-    /// Messages in flight per recipient, with bytes: for the check of windows (I16).
-    pub fn in_flight(&self) -> impl Iterator<Item = (&AgentName, usize, u64)> {
-        self.recipients
-            .iter()
-            .map(|queue| (&queue.name, queue.in_flight.len(), queue.in_flight_bytes))
-    }
-
-    /// Where a message is, if it is known.
-    pub fn place(&self, id: MessageId) -> Option<Place> {
-        Some(match self.entry(id)? {
-            Entry::Finished { end, .. } => Place::Ended(end),
-            Entry::Pending(recipient, seq) => {
-                let queue = self.queue(recipient);
-                if queue.pending.get(&seq)?.received {
-                    Place::Received
-                } else if queue.in_flight.contains_key(&seq) {
-                    Place::Offered
-                } else {
-                    Place::Queued
-                }
-            }
-        })
-    }
-
-    /// Unfinished messages of `agent`.
-    pub fn waiting(&self, tenant: &TenantName, agent: &AgentName) -> usize {
-        self.number_of(tenant, agent)
-            .map_or(0, |no| self.queue(no).pending.len())
-    }
-
-    pub(super) fn number_of(&self, tenant: &TenantName, agent: &AgentName) -> Option<RecipientNo> {
-        self.by_name.get(&(tenant.clone(), agent.clone())).copied()
-    }
-
-    pub(super) fn queue(&self, recipient: RecipientNo) -> &Recipient {
-        &self.recipients[recipient as usize]
-    }
-
-    /// Recipients with unfinished messages.
-    pub(super) fn recipients_waiting(&self) -> impl Iterator<Item = RecipientNo> {
-        let queues = self.recipients.iter().enumerate();
-        let waiting = queues.filter(|(_, queue)| !queue.pending.is_empty());
-        waiting.map(|(number, _)| number as RecipientNo)
-    }
-
-    pub(super) fn recipient_count(&self) -> usize {
-        self.recipients.len()
-    }
-
-    pub(super) fn entry(&self, id: MessageId) -> Option<Entry> {
-        self.messages.get(&id).copied()
-    }
-
-    pub(super) fn key(&self, key: &[u8; 16]) -> Option<&Remembered> {
-        self.keys.get(key)
-    }
-
-    pub(super) fn connection(&self, connection: u64) -> Option<Connection> {
-        self.connections.get(&connection).copied()
-    }
-
-    pub(super) fn acks_read(&self, source: u64) -> Position {
-        self.acks_read.get(&source).copied().unwrap_or(0)
-    }
-
-    pub(super) fn last_record(&self, id: MessageId) -> Position {
-        match self.messages.get(&id) {
-            Some(Entry::Finished { last, .. }) => *last,
-            Some(Entry::Pending(recipient, seq)) => self
-                .queue(*recipient)
-                .pending
-                .get(seq)
-                .map_or(0, |pending| pending.last),
-            None => 0,
-        }
-    }
-
-    pub(super) fn view(&self, tenant: &TenantName, id: MessageId) -> Option<View> {
-        let entry = self.entry(id)?;
-        let (Entry::Pending(recipient, _) | Entry::Finished { recipient, .. }) = entry;
-        let queue = self.queue(recipient);
-        if queue.tenant != *tenant {
-            return None;
-        }
-        let online = queue.live.is_some();
-        let agent = queue.name.clone();
-        Some(match entry {
-            Entry::Finished {
-                last,
-                generation,
-                end,
-                ..
-            } => View {
-                id,
-                place: Place::Ended(end),
-                agent,
-                online,
-                last,
-                pushes: 0,
-                generation,
-            },
-            Entry::Pending(_, seq) => {
-                let pending = queue.pending.get(&seq)?;
-                let place = self.place(id)?;
-                View {
-                    id,
-                    place,
-                    agent,
-                    online,
-                    last: pending.last,
-                    pushes: pending.pushes,
-                    generation: pending.generation,
-                }
-            }
-        })
-    }
-
-    /// The oldest message whose life is over.
-    pub(super) fn first_expired(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
-        let &(_, recipient, seq) = self.expiries.first().filter(|(at, ..)| *at <= now)?;
-        let pending = self.queue(recipient).pending.get(&seq)?;
-        Some((recipient, pending.id))
-    }
-
-    /// The message whose receipt is longest overdue. One that would be due only after more than
-    /// `wait_max` was pushed before the clock was set back, and is overdue as well (I21).
-    pub(super) fn first_overdue(
-        &self,
-        now: Timestamp,
-        wait_max: Duration,
-    ) -> Option<(RecipientNo, MessageId)> {
-        let first = self.ack_waits.first().filter(|(due, ..)| *due <= now);
-        let too_far = || {
-            self.ack_waits
-                .last()
-                .filter(|(due, ..)| *due > now + wait_max)
-        };
-        let &(_, recipient, seq) = first.or_else(too_far)?;
-        let pending = self.queue(recipient).pending.get(&seq)?;
-        Some((recipient, pending.id))
-    }
-
-    /// How many finished messages, oldest first, have been remembered for `retention` at `now`.
-    pub(super) fn aged(&self, now: Timestamp, retention: Duration, at_most: usize) -> u32 {
-        let passed = self.clock.passed_at(now, retention);
-        let is_old = |finished: &&Finished| finished.at + retention <= passed;
-        self.finished
-            .iter()
-            .take(at_most)
-            .take_while(is_old)
-            .count() as u32
-    }
-
-    /// Whether the retention clock has to be moved on for somebody who waits for it.
-    pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
-        !self.finished.is_empty() && self.clock.is_due(now, retention)
-    }
-
-    /// Those of the damaged records that were not reckoned with before.
-    pub(super) fn unknown_damage(&self, damaged: &[Position]) -> Vec<Position> {
-        let unknown = |position: &&Position| !self.damaged.contains(position);
-        damaged.iter().filter(unknown).copied().collect()
-    }
-
-    pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
-        let expiry = self.expiries.first().map(|(at, ..)| *at);
-        let overdue = self.ack_waits.first().map(|(at, ..)| *at);
-        let aged = self
-            .finished
-            .front()
-            .map(|finished| self.clock.look_at(finished.at + retention, retention));
-        [expiry, overdue, aged].into_iter().flatten().min()
-    }
-
-    /// Unfinished messages whose accepted record stands before `before`.
-    pub(super) fn accepted_before(
-        &self,
-        before: Position,
-    ) -> impl Iterator<Item = (MessageId, &Pending)> {
-        let pending = self
-            .recipients
-            .iter()
-            .flat_map(|queue| queue.pending.values());
-        pending
-            .filter(move |pending| pending.accepted < before)
-            .map(|pending| (pending.id, pending))
-    }
-
-    /// Where the oldest accepted record of a finished, remembered message stands.
-    pub(super) fn oldest_finished(&self) -> Position {
-        self.finished
-            .iter()
-            .map(|finished| finished.accepted)
-            .min()
-            .unwrap_or(Position::MAX)
-    }
-
-    pub(super) fn oldest_needed(&self) -> Position {
-        let pending = self
-            .recipients
-            .iter()
-            .flat_map(|queue| queue.pending.values());
-        let oldest_pending = pending.map(|pending| pending.accepted).min();
-        oldest_pending
-            .unwrap_or(Position::MAX)
-            .min(self.oldest_finished())
-    }
-}
-
 /// What planted defects do.
 impl State {
-    fn drop_without_end(&mut self, recipient: RecipientNo, seq: Seq) {
-        if let Some(pending) = self.recipients[recipient as usize].pending.remove(&seq) {
-            self.messages.remove(&pending.id);
+    fn drop_without_end(&mut self, handle: Handle) {
+        self.leave(handle);
+        let message = self.messages[handle];
+        let queue = &mut self.recipients[message.recipient as usize];
+        queue.queue.take(handle, &mut self.messages);
+        queue.waiting -= 1;
+        if let Some(at) = message.expires_at() {
+            self.expiries.remove(&(at, handle));
         }
+        self.messages.remove(handle);
+    }
+
+    fn move_to_end(&mut self, handle: Handle) {
+        self.leave(handle);
+        let queue = &mut self.recipients[self.messages[handle].recipient as usize];
+        queue.queue.take(handle, &mut self.messages);
+        queue.queue.append(handle, &mut self.messages);
+        queue.seq_last += 1;
+        let message = self.messages.change(handle);
+        (message.seq, message.standing) = (queue.seq_last, Standing::Received);
     }
 }

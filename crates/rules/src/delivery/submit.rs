@@ -1,5 +1,6 @@
 //! Accepting a message: once per idempotency key, for a known recipient, within the limits.
 
+use super::messages::Fingerprint;
 use super::record::{Accepted, RecipientNo, Record};
 use super::{Centre, Receipt, Refusal, Submission};
 use crate::limits;
@@ -67,16 +68,16 @@ impl Centre {
 
     /// The receipt of the message that this key stands for, if it is the same message.
     fn earlier(&self, message: &Submission) -> Result<Option<Receipt>, Refusal> {
-        let Some(known) = message.key.as_ref().and_then(|key| self.state.key(key)) else {
+        let Some(known) = message.key.as_ref().and_then(|key| self.state.by_key(key)) else {
             return Ok(None);
         };
-        if known.fingerprint != message.fingerprint {
+        if known.fingerprint != Fingerprint::of(message.fingerprint) {
             return Err(Refusal::KeyReused { id: known.id });
         }
         let view = self.state.view(&message.tenant, known.id);
         Ok(Some(Receipt {
             id: known.id,
-            position: known.position,
+            position: known.accepted,
             epoch: self.state.epoch(),
             seq: known.seq,
             repeated: true,
@@ -89,7 +90,7 @@ impl Centre {
         if bytes > bytes_max {
             return Err(Refusal::BodyTooLarge { bytes, bytes_max });
         }
-        if self.state.entry(message.id).is_some() {
+        if self.state.message(message.id).is_some() {
             return Err(Refusal::IdTaken { id: message.id });
         }
         if message.expires_at.is_some_and(|at| at <= now) {

@@ -1,8 +1,9 @@
 //! What may be pushed now: lowest number first, as much as the window holds, while the token lasts.
 
-use super::recipient::{Live, Pending, Recipient};
-use super::record::{Cause, RecipientNo, Record, Seq};
-use super::{Centre, Effect, Policy, Push};
+use super::messages::Message;
+use super::recipient::Live;
+use super::record::{Cause, RecipientNo, Record};
+use super::{Centre, Effect, Policy, Push, State};
 use crate::machine::Out;
 use crate::planted::Planted;
 use crate::time::Timestamp;
@@ -15,14 +16,16 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) {
-        while let Some((seq, cause)) =
-            next_within_window(self.state.queue(recipient), &self.policy, now)
+        while let Some((message, cause)) =
+            next_within_window(&self.state, recipient, &self.policy, now)
         {
-            self.push(recipient, seq, cause, now, out);
+            let message = *message;
+            self.push(recipient, message, cause, now, out);
         }
         let queue = self.state.queue(recipient);
         let is_over = |live: &Live| token_is_over(live, &self.policy, now);
-        if queue.live.as_ref().is_some_and(is_over) && queue.next_to_push().is_some() {
+        if queue.live.as_ref().is_some_and(is_over) && self.state.next_to_push(recipient).is_some()
+        {
             self.token_over.insert(recipient);
         }
     }
@@ -30,7 +33,7 @@ impl Centre {
     fn push(
         &mut self,
         recipient: RecipientNo,
-        seq: Seq,
+        message: Message,
         cause: Cause,
         now: Timestamp,
         out: &mut Out<Self>,
@@ -42,18 +45,16 @@ impl Centre {
         else {
             return;
         };
-        let Some(pending) = queue.pending.get(&seq) else {
-            return;
-        };
-        let Pending {
+        let Message {
             id,
             accepted,
+            seq,
             pushes,
             generation,
+            last: previous,
             ..
-        } = *pending;
+        } = message;
         let attempt = pushes + 1;
-        let previous = pending.last;
         let push = Push {
             connection,
             term,
@@ -88,9 +89,7 @@ impl Centre {
         }
         let other = self
             .state
-            .queue(recipient)
-            .pending
-            .values()
+            .waiting_for(recipient)
             .find(|other| other.id != push.id);
         let accepted = other.map_or(push.accepted, |other| other.accepted);
         Push { accepted, ..push }
@@ -101,22 +100,22 @@ impl Centre {
 ///
 /// One message is always allowed when nothing is in flight, however large: a window smaller than a
 /// body must delay nothing for ever.
-fn next_within_window(queue: &Recipient, policy: &Policy, now: Timestamp) -> Option<(Seq, Cause)> {
+fn next_within_window<'a>(
+    state: &'a State,
+    recipient: RecipientNo,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<(&'a Message, Cause)> {
+    let queue = state.queue(recipient);
     let live = queue.live.as_ref()?;
     if token_is_over(live, policy, now) {
         return None;
     }
-    let (seq, cause) = queue.next_to_push()?;
-    if queue.in_flight.is_empty() {
-        return Some((seq, cause));
-    }
-    let bytes = queue
-        .pending
-        .get(&seq)
-        .map_or(0, |pending| u64::from(pending.bytes));
+    let next = state.next_to_push(recipient)?;
+    let bytes = u64::from(next.0.bytes);
     let room = queue.in_flight.len() < policy.window_messages as usize
         && queue.in_flight_bytes + bytes <= policy.window_bytes;
-    room.then_some((seq, cause))
+    (room || queue.in_flight.is_empty()).then_some(next)
 }
 
 fn token_is_over(live: &Live, policy: &Policy, now: Timestamp) -> bool {

@@ -482,6 +482,7 @@ impl Machine for Site {
     type Input = Input;
     type Effect = Effect;
     type Reply = Reply;
+    type Image = Vec<u8>;
 
     fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
         let reply = match input {
@@ -574,9 +575,8 @@ impl Machine for Site {
         self.start_work(now, out);
     }
 
-    fn save(&self, image: &mut Vec<u8>) {
-        let taken = core::mem::take(image);
-        *image = crate::record::encode(&self.state, taken);
+    fn image(&self) -> Vec<u8> {
+        crate::record::encode(&self.state, Vec::new())
     }
 
     fn load(&mut self, image: &[u8]) -> Result<(), RecordError> {

@@ -170,7 +170,12 @@ fn an_unfinished_message_outlives_any_retention() {
 fn a_long_waiting_message_is_copied_forward_and_pushed_from_its_copy() {
     let mut world = World::new();
     let receipt = world.submit(message(1, "lyon")).unwrap();
-    assert_eq!(world.centre.oldest_needed(), receipt.position);
+    assert!(world.centre.oldest_needed() <= receipt.position);
+    // So much that the copy stands far behind.
+    for _ in 0..100 {
+        world.centre.mark(world.now, &mut world.out);
+    }
+    world.settle();
     for _ in 0..2 {
         let before = world.records.len() as Position + 1;
         world.effects.clear();
@@ -188,7 +193,8 @@ fn a_long_waiting_message_is_copied_forward_and_pushed_from_its_copy() {
         });
     }
     let copy = world.records.len() as Position;
-    assert_eq!(world.centre.oldest_needed(), copy);
+    let needed = world.centre.oldest_needed();
+    assert!((receipt.position + 1..=copy).contains(&needed), "{needed}");
     world.online();
     assert_eq!(world.pushes()[0].accepted, copy);
     let record = world.records[copy as usize - 1].clone();

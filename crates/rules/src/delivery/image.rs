@@ -1,0 +1,53 @@
+//! The centre's state as an image, and back.
+
+use super::messages::{Blocks, Messages};
+use super::record::RecipientNo;
+use super::state::State;
+use crate::machine::Image;
+use crate::record::RecordError;
+use alloc::vec::Vec;
+
+impl State {
+    pub(super) fn image(&self) -> StateImage {
+        StateImage {
+            others: crate::record::encode(self, Vec::new()),
+            messages: self.messages.image(),
+        }
+    }
+
+    pub(super) fn load(image: &[u8]) -> Result<Self, RecordError> {
+        let (mut state, rest): (Self, _) = crate::record::decode_first(image)?;
+        state.messages = Messages::load(rest)?;
+        for (number, queue) in state.recipients.iter().enumerate() {
+            if queue.named {
+                let name = (queue.tenant.clone(), queue.name.clone());
+                state.by_name.insert(name, number as RecipientNo);
+            }
+            let waits = queue.in_flight.values();
+            let waits = waits.map(|flight| (flight.due, flight.message));
+            state.ack_waits.extend(waits);
+        }
+        let unfinished = state
+            .messages
+            .each()
+            .filter(|(_, message)| message.end().is_none());
+        let expiries =
+            unfinished.filter_map(|(handle, message)| Some((message.expires_at()?, handle)));
+        state.expiries = expiries.collect();
+        Ok(state)
+    }
+}
+
+/// The state as it once was.
+#[derive(Debug)]
+pub struct StateImage {
+    others: Vec<u8>,
+    messages: Blocks,
+}
+
+impl Image for StateImage {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.others);
+        *to = self.messages.write(core::mem::take(to));
+    }
+}

@@ -1,0 +1,221 @@
+//! What the rules, and checkers, ask of the state.
+
+use super::messages::{Handle, Message, Standing, stretch_behind};
+use super::recipient::Recipient;
+use super::record::{Cause, RecipientNo, Seq};
+use super::state::{Connection, Counters, State};
+use super::{Place, View};
+use crate::machine::Position;
+use crate::message::{AgentName, MessageId, TenantName};
+use crate::time::{Duration, Timestamp};
+use alloc::vec::Vec;
+
+impl State {
+    /// How many messages are where.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Life of the store.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the pending messages counted one by one are as many as the counter says (I4).
+    pub fn conserved(&self) -> bool {
+        let counted: u64 = self.recipients.iter().map(|queue| queue.waiting).sum();
+        self.counters.conserved() && counted == self.counters.pending
+    }
+
+    /// Whether every unfinished message stands in exactly one of the places that lead on: received,
+    /// in flight, to be pushed again, never pushed. One in none of them would wait for ever (I5).
+    pub fn accounted(&self) -> bool {
+        let mut queues = self.recipients.iter();
+        queues.all(|queue| queue.accounted(&self.messages))
+    }
+
+    /// Messages in flight per recipient, with bytes: for the check of windows (I16).
+    pub fn in_flight(&self) -> impl Iterator<Item = (&AgentName, usize, u64)> {
+        self.recipients
+            .iter()
+            .map(|queue| (&queue.name, queue.in_flight.len(), queue.in_flight_bytes))
+    }
+
+    /// Where a message is, if it is known.
+    pub fn place(&self, id: MessageId) -> Option<Place> {
+        Some(place_of(self.message(id)?))
+    }
+
+    /// Unfinished messages of `agent`.
+    pub fn waiting(&self, tenant: &TenantName, agent: &AgentName) -> usize {
+        self.number_of(tenant, agent)
+            .map_or(0, |no| self.queue(no).waiting as usize)
+    }
+
+    pub(super) fn number_of(&self, tenant: &TenantName, agent: &AgentName) -> Option<RecipientNo> {
+        self.by_name.get(&(tenant.clone(), agent.clone())).copied()
+    }
+
+    pub(super) fn queue(&self, recipient: RecipientNo) -> &Recipient {
+        &self.recipients[recipient as usize]
+    }
+
+    /// Recipients with unfinished messages.
+    pub(super) fn recipients_waiting(&self) -> impl Iterator<Item = RecipientNo> {
+        let queues = self.recipients.iter().enumerate();
+        let waiting = queues.filter(|(_, queue)| queue.waiting > 0);
+        waiting.map(|(number, _)| number as RecipientNo)
+    }
+
+    pub(super) fn recipient_count(&self) -> usize {
+        self.recipients.len()
+    }
+
+    pub(super) fn message(&self, id: MessageId) -> Option<&Message> {
+        Some(&self.messages[self.messages.find(id)?])
+    }
+
+    /// The message that this key stands for.
+    pub(super) fn by_key(&self, key: &[u8; 16]) -> Option<&Message> {
+        Some(&self.messages[self.messages.find_key(key)?])
+    }
+
+    /// The next message to push to `recipient`, and why.
+    pub(super) fn next_to_push(&self, recipient: RecipientNo) -> Option<(&Message, Cause)> {
+        let (handle, cause) = self.queue(recipient).next_to_push(&self.messages)?;
+        Some((&self.messages[handle], cause))
+    }
+
+    /// The lowest number that may ever be pushed again to `recipient`.
+    pub(super) fn oldest_replayable(&self, recipient: RecipientNo) -> Seq {
+        self.queue(recipient).oldest_replayable(&self.messages)
+    }
+
+    /// The unfinished messages of `recipient`, by number.
+    pub(super) fn waiting_for(&self, recipient: RecipientNo) -> impl Iterator<Item = &Message> {
+        let handles = self.queue(recipient).queue.each(&self.messages);
+        handles.map(|handle| &self.messages[handle])
+    }
+
+    pub(super) fn connection(&self, connection: u64) -> Option<Connection> {
+        self.connections.get(&connection).copied()
+    }
+
+    pub(super) fn acks_read(&self, source: u64) -> Position {
+        self.acks_read.get(&source).copied().unwrap_or(0)
+    }
+
+    pub(super) fn last_record(&self, id: MessageId) -> Position {
+        self.message(id).map_or(0, |message| message.last)
+    }
+
+    pub(super) fn view(&self, tenant: &TenantName, id: MessageId) -> Option<View> {
+        let message = self.message(id)?;
+        let queue = self.queue(message.recipient);
+        if queue.tenant != *tenant {
+            return None;
+        }
+        let ended = message.end().is_some();
+        Some(View {
+            id,
+            place: place_of(message),
+            agent: queue.name.clone(),
+            online: queue.live.is_some(),
+            last: message.last,
+            pushes: if ended { 0 } else { message.pushes },
+            generation: message.generation,
+        })
+    }
+
+    /// The oldest message whose life is over.
+    pub(super) fn first_expired(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
+        let &(_, handle) = self.expiries.first().filter(|(at, ..)| *at <= now)?;
+        let message = &self.messages[handle];
+        Some((message.recipient, message.id))
+    }
+
+    /// The message whose receipt is longest overdue. One that would be due only after more than
+    /// `wait_max` was pushed before the clock was set back, and is overdue as well (I21).
+    pub(super) fn first_overdue(
+        &self,
+        now: Timestamp,
+        wait_max: Duration,
+    ) -> Option<(RecipientNo, MessageId)> {
+        let first = self.ack_waits.first().filter(|(due, ..)| *due <= now);
+        let too_far = || {
+            self.ack_waits
+                .last()
+                .filter(|(due, ..)| *due > now + wait_max)
+        };
+        let &(_, handle) = first.or_else(too_far)?;
+        let message = &self.messages[handle];
+        Some((message.recipient, message.id))
+    }
+
+    /// How many finished messages, oldest first, have been remembered for `retention` at `now`.
+    pub(super) fn aged(&self, now: Timestamp, retention: Duration, at_most: usize) -> u32 {
+        let passed = self.clock.passed_at(now, retention);
+        let is_old = |ended: &Handle| ended_at(&self.messages[*ended]) + retention <= passed;
+        let longest_ended = self.finished.each(&self.messages).take(at_most);
+        longest_ended.take_while(is_old).count() as u32
+    }
+
+    /// Whether the retention clock has to be moved on for somebody who waits for it.
+    pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
+        self.finished.first.is_some() && self.clock.is_due(now, retention)
+    }
+
+    /// Those of the damaged records that were not reckoned with before.
+    pub(super) fn unknown_damage(&self, damaged: &[Position]) -> Vec<Position> {
+        let unknown = |position: &&Position| !self.damaged.contains(position);
+        damaged.iter().filter(unknown).copied().collect()
+    }
+
+    pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
+        let expiry = self.expiries.first().map(|(at, ..)| *at);
+        let overdue = self.ack_waits.first().map(|(at, ..)| *at);
+        let aged = self
+            .finished
+            .first
+            .map(|ended| ended_at(&self.messages[ended]) + retention)
+            .map(|until| self.clock.look_at(until, retention));
+        [expiry, overdue, aged].into_iter().flatten().min()
+    }
+
+    /// Unfinished messages whose accepted record stands before `before`, or a little behind it, so
+    /// that nothing before `before` is needed once they are copied forward. `None` when they are
+    /// more than `at_most`.
+    pub(super) fn accepted_before(&self, before: Position, at_most: u64) -> Option<Vec<&Message>> {
+        let before = stretch_behind(before);
+        let handles = self.messages.accepted_before(before, at_most)?;
+        Some(
+            handles
+                .iter()
+                .map(|handle| &self.messages[*handle])
+                .collect(),
+        )
+    }
+
+    /// Before this stands no accepted record of a finished, remembered message.
+    pub(super) fn oldest_finished(&self) -> Position {
+        self.messages.oldest_finished()
+    }
+
+    pub(super) fn oldest_needed(&self) -> Position {
+        self.messages.oldest()
+    }
+}
+
+fn place_of(message: &Message) -> Place {
+    match message.standing {
+        Standing::Fresh | Standing::Again(_) => Place::Queued,
+        Standing::InFlight => Place::Offered,
+        Standing::Received => Place::Received,
+        Standing::Ended(end) => Place::Ended(end),
+    }
+}
+
+/// When a finished message ended, by the retention clock.
+fn ended_at(message: &Message) -> Duration {
+    message.instant.since(Timestamp(0))
+}
