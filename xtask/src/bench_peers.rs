@@ -7,7 +7,7 @@
 //! Promise: the figures of one line were taken within the same minute on the same machine.
 //! Left out on purpose: other peers; `bench/peers/README.md` says how they are started.
 
-mod report;
+pub(crate) mod report;
 mod servers;
 
 use std::process::Command;
@@ -95,7 +95,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn build_driver() -> Result<std::path::PathBuf> {
+/// Builds `bench/peers` and says where the program is.
+pub(crate) fn build_driver() -> Result<std::path::PathBuf> {
     let manifest = "bench/peers/Cargo.toml";
     let target = target_directory().join("peers");
     let mut command = cargo([

@@ -4,6 +4,7 @@
 //! Left out on purpose: anything a user of the product would run (that is the `countersign` binary).
 
 mod bench_peers;
+mod bench_signalr;
 mod checkout;
 mod client_cases;
 mod end_to_end;
@@ -25,6 +26,9 @@ usage: cargo xtask <command>
                  where COUNTERSIGN_DOTNET_PEERS names the folder that it was unpacked into
   bench-peers    our product and the least a server can do, in turn, as ratios
                  [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
+  bench-signalr  signalr-server, the original and the `ws` package in turn, as ratios: broadcasts, echo, idle memory,
+                 reconnect storm; the original where COUNTERSIGN_DOTNET_PEERS names the folder it was unpacked into
+                 [--rounds 5] [--only NAME]... [--json]
   torture        real processes, killed at random; nothing may be lost, repeated or reordered
                  [--messages 10000] [--kills 200] [--token-ttl 1h] [--rate N] [--seed N] [--keep]";
 
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         "e2e" => end_to_end::run(rest),
         "client-cases" => client_cases::run(),
         "bench-peers" => bench_peers::run(rest),
+        "bench-signalr" => bench_signalr::run(rest),
         "torture" => torture::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),
     };
