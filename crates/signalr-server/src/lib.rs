@@ -7,30 +7,36 @@
 //! One task serves one connection. It reads, runs the hub's methods and writes; everything that
 //! waits in its queue goes out as one WebSocket frame.
 //!
+//! A first server, which any SignalR client can talk to at `http://127.0.0.1:5000/chat`:
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //! use signalr_server::{Caller, Hub, HubError, HubServer, Methods};
 //!
-//! struct Calculator;
+//! struct Chat;
 //!
-//! impl Hub for Calculator {
+//! impl Hub for Chat {
 //!     fn methods(methods: Methods<Self>) -> Methods<Self> {
-//!         methods.on("add", add)
+//!         methods.on("SendMessage", send_message)
 //!     }
 //! }
 //!
-//! async fn add(_: Arc<Calculator>, _: Caller<Calculator>, (a, b): (i32, i32)) -> Result<i32, HubError> {
-//!     a.checked_add(b).ok_or_else(|| HubError::new("the sum is too large"))
+//! async fn send_message(_: Arc<Chat>, from: Caller<Chat>, (user, text): (String, String)) -> Result<(), HubError> {
+//!     from.hub_handle().all().push_args("ReceiveMessage", &(user, text));
+//!     Ok(())
 //! }
 //!
-//! # async fn serve() -> std::io::Result<()> {
-//! let server = HubServer::new(Calculator);
-//! let handle = server.handle();
-//! let app: axum::Router = server.router("/hub");
-//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
-//! axum::serve(listener, app).await
-//! # }
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let app: axum::Router = HubServer::new(Chat).router("/chat");
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
+//!     axum::serve(listener, app).await
+//! }
 //! ```
+//!
+//! Whoever is not in a hub's method, such as a route or a background task, pushes through a
+//! [`HubHandle`], which [`HubServer::handle`] gives: to all, to groups, to users, to single
+//! connections, see [`Targets`]. The examples `chat`, `in_axum` and `background` show it.
 //!
 //! Left out so far: server-sent events, long polling and stateful reconnect. Negotiation offers WebSockets alone, so clients do not run into them.
 
