@@ -14,6 +14,7 @@ use super::{answer, cors};
 use crate::registry::{AttachError, Attachment, Known, Registry};
 use crate::server::Shared;
 use crate::session::{self, Opening};
+use crate::wire::Wire;
 use crate::{Hub, Identity, Options};
 
 /// Read and write buffer of a WebSocket: an idle connection costs that much memory, and one that
@@ -112,14 +113,17 @@ fn open<H: Hub>(
         Ok(attachment) => attachment,
         Err(error) => return answer::not_attached(error),
     };
-    let opening = Opening {
+    let opening = Box::new(Opening {
         attachment,
         identity,
         request: parameters.into_opening(headers),
-    };
+    });
     let shared = Arc::clone(shared);
     limited(upgrade, &shared.options)
-        .on_upgrade(move |socket| session::run(shared, opening, socket))
+        // A task of its own: that of the upgrade has room for much that is over by now.
+        .on_upgrade(async move |socket| {
+            tokio::spawn(session::run(shared, opening, Wire::new(socket)));
+        })
 }
 
 fn attach(

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
-use futures_util::future::{AbortHandle, Abortable, Aborted};
+use futures_util::future::{self, AbortHandle, Abortable, Aborted, Either};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{Future, FutureExt as _};
 use signalr_protocol::{HubMessage, Invocation, Raw, StreamItem, error_text};
@@ -46,8 +46,8 @@ pub(super) struct Calls<'a, H: Hub> {
     caller: &'a Caller<H>,
     waiting: VecDeque<Asked>,
     running: FuturesUnordered<Running<'a>>,
-    /// Streams run beside the calls and do not count as such.
-    streaming: FuturesUnordered<Running<'a>>,
+    /// Streams run beside the calls and do not count as such. Most connections have none.
+    streaming: Option<FuturesUnordered<Running<'a>>>,
     /// How to stop each stream, by its id.
     streams: HashMap<String, AbortHandle>,
     pub(super) uploads: OpenUploads,
@@ -69,7 +69,7 @@ impl<'a, H: Hub> Calls<'a, H> {
             caller,
             waiting: VecDeque::new(),
             running,
-            streaming: FuturesUnordered::new(),
+            streaming: None,
             streams: HashMap::new(),
             uploads: OpenUploads::new(shared.options.upload_bytes_max),
             is_connected: false,
@@ -104,7 +104,7 @@ impl<'a, H: Hub> Calls<'a, H> {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        !self.running.is_empty() || !self.streaming.is_empty()
+        !self.running.is_empty() || !self.streams.is_empty()
     }
 
     /// Starts the next waiting call if one may start. A call that fails at once is given back.
@@ -134,10 +134,14 @@ impl<'a, H: Hub> Calls<'a, H> {
 
     /// The next that is done. Never when nothing runs.
     pub(super) async fn finished(&mut self) -> Finished {
+        let streaming = self.streaming.as_mut().map_or_else(
+            || Either::Left(future::pending()),
+            |streaming| Either::Right(streaming.next()),
+        );
         let finished = select! {
             Some(finished) = self.running.next() => finished,
-            Some(finished) = self.streaming.next() => finished,
-            else => std::future::pending().await,
+            Some(finished) = streaming => finished,
+            else => future::pending().await,
         };
         match &finished {
             Finished::Connected(result) => self.is_connected |= result.is_ok(),
@@ -153,7 +157,8 @@ impl<'a, H: Hub> Calls<'a, H> {
     /// effect, as far as the client can tell. Streams end, for there is nobody to send them to.
     pub(super) async fn finish(mut self) {
         self.uploads.disconnect();
-        self.streaming.clear();
+        self.streaming = None;
+        self.streams.clear();
         if !self.is_connected
             && !matches!(self.running.next().await, Some(Finished::Connected(Ok(()))))
         {
@@ -161,7 +166,8 @@ impl<'a, H: Hub> Calls<'a, H> {
         }
         self.is_connected = true;
         while self.start_next().is_some() || self.is_running() {
-            self.streaming.clear();
+            self.streaming = None;
+            self.streams.clear();
             self.running.next().await;
         }
     }
@@ -216,7 +222,8 @@ impl<'a, H: Hub> Calls<'a, H> {
         self.streams.insert(id.clone(), stop);
         let is_detailed = self.shared.options.detailed_errors;
         let caller = self.caller;
-        self.streaming.push(Box::pin(async move {
+        let streaming = self.streaming.get_or_insert_default();
+        streaming.push(Box::pin(async move {
             let items = AssertUnwindSafe(send_items(caller, &id, call)).catch_unwind();
             let end = match Abortable::new(items, stopped).await {
                 Ok(end) => end.unwrap_or_else(|panic| Err(panicked(&panic))),

@@ -11,9 +11,10 @@ mod handshake;
 mod serve;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join3;
 use signalr_protocol::RecordSplitter;
@@ -35,21 +36,36 @@ pub(crate) struct Opening {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Opening, socket: WebSocket) {
+///
+/// Each phase is boxed: an idle connection has no room for its handshake, for its arguments on
+/// their way from hand to hand, or for its end.
+pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Box<Opening>, wire: Wire) {
+    let served = Box::pin(shake(&shared, opening, wire)).await;
+    if let Some(served) = served {
+        served.await;
+    }
+}
+
+/// Shakes hands; gives what is to be done then, or ends the connection.
+async fn shake<H: Hub>(
+    shared: &Arc<Shared<H>>,
+    opening: Box<Opening>,
+    mut wire: Wire,
+) -> Option<Pin<Box<impl Future<Output = ()> + Send + use<H>>>> {
     let options = &shared.options;
-    let mut wire = Wire::new(socket);
     let mut splitter = RecordSplitter::new(Some(options.receive_bytes_max));
     let shaken = match handshake::shake(&mut wire, &mut splitter, options).await {
         Ok(shaken) => shaken,
         Err(refusal) => {
-            return Box::pin(ending::refuse(wire, &opening.attachment, refusal, options)).await;
+            ending::refuse(wire, &opening.attachment, refusal, options).await;
+            return None;
         }
     };
     let Opening {
         attachment,
         identity,
         request,
-    } = opening;
+    } = *opening;
     let connection = ConnectionHandle::new(
         Arc::clone(attachment.id()),
         identity,
@@ -58,17 +74,36 @@ pub(crate) async fn run<H: Hub>(shared: Arc<Shared<H>>, opening: Opening, socket
         Outbox::new(shared.outbox_limits()),
         Arc::clone(attachment.registry()),
     );
+    let shared = Arc::clone(shared);
+    Some(Box::pin(attend(
+        shared,
+        attachment,
+        connection,
+        wire,
+        shaken.rest,
+    )))
+}
+
+/// Serves the connection until there is a reason to end it, and ends it. `rest` came behind the
+/// handshake in the same chunk.
+fn attend<H: Hub>(
+    shared: Arc<Shared<H>>,
+    attachment: Attachment,
+    connection: ConnectionHandle,
+    wire: Wire,
+    rest: Bytes,
+) -> impl Future<Output = ()> + Send + use<H> {
     let caller = Caller::new(Arc::clone(&shared.hub), connection.clone(), shared.handle());
     // The answer is in the socket before anybody can push: clients bear nothing before it.
     let presence = attachment.enter(connection);
     debug!(connection = caller.id(), "connected");
-    drop(splitter);
-    let mut session = serve::Session::new(&shared, &caller, wire);
-    let reason = session.serve(shaken.rest).await;
-    debug!(connection = caller.id(), ?reason, "disconnecting");
-    attachment.forget_token();
-    // Boxed, so that a connection has no room for its end before it ends.
-    Box::pin(part(&shared, &caller, session, reason, presence)).await;
+    async move {
+        let mut session = serve::Session::new(&shared, &caller, wire);
+        let reason = session.serve(rest).await;
+        debug!(connection = caller.id(), ?reason, "disconnecting");
+        attachment.forget_token();
+        Box::pin(part(&shared, &caller, session, reason, presence)).await;
+    }
 }
 
 /// Says goodbye while calls under way go on and the hub is told.
