@@ -137,6 +137,7 @@ pub(crate) fn read(
         // Without a key nobody will ever compare it.
         fingerprint: key.map(|_| fingerprint(&body, &to)).unwrap_or_default(),
         expires_at: expiry(&body, now)?,
+        not_before: None,
         body_sha256,
         attempts_max: attempts_max(&body)?,
         correlation_id: context("/correlation_id", &body.correlation_id)?,

@@ -78,6 +78,7 @@ fn submit(centre: &mut Centre, out: &mut Out<Centre>, number: u64, agents: &[Age
         fingerprint: id,
         body_sha256: [7; 32],
         expires_at: None,
+        not_before: None,
         attempts_max: None,
         correlation_id: String::new(),
         causation_id: String::new(),

@@ -32,6 +32,14 @@ pub enum Planted {
     NoSupersede,
     /// I18: the ack cursor moves on although the acks were not applied.
     CursorBeforeAcks,
+    /// I16: a recipient that an operator has paused is pushed to.
+    PushPaused,
+    /// I24: a message is done once more as if nothing had been done before.
+    SameGeneration,
+    /// I25: a message is said to be taken back, and is not.
+    CancelWithoutRecord,
+    /// I25: a message is pushed before it is due.
+    PushBeforeDue,
 }
 
 impl Planted {

@@ -174,6 +174,7 @@ impl World {
             fingerprint: plan.wish.fingerprint,
             body_sha256: [0; 32],
             expires_at: plan.life.map(|life| now + life),
+            not_before: None,
             attempts_max: plan.attempts_max,
             correlation_id: String::new(),
             causation_id: String::new(),

@@ -206,6 +206,7 @@ impl World {
             fingerprint: [0; 16],
             body_sha256: [0; 32],
             expires_at: None,
+            not_before: None,
             attempts_max: None,
             correlation_id: String::new(),
             causation_id: String::new(),

@@ -1,6 +1,7 @@
 //! What an acknowledgement changes: exactly the message it names, once, if its recipient said so
 //! (I11). Everything else it could be is kept as evidence.
 
+use super::messages::Message;
 use super::record::{End, RecipientNo, Record, Why};
 use super::{Centre, Effect};
 use crate::ack::{Ack, AckItem, Stage};
@@ -128,6 +129,11 @@ impl Centre {
 
     fn store(&mut self, item: &AckItem, now: Timestamp, out: &mut Out<Self>) {
         let id = item.message;
+        let message = self.state.message(id).copied();
+        if let Some(held) = message.filter(Message::is_held) {
+            // Its agent has it from a time that this store knows nothing of: it waits no more.
+            self.come_due(&held, now, out);
+        }
         let record = Record::Stored {
             at: now,
             id,

@@ -1,6 +1,7 @@
 //! What time does: expiry, overdue receipts, the end of retention; and copying forward what lives
 //! longer than its segment.
 
+use super::messages::Message;
 use super::record::{End, Record, decode_record};
 use super::{Centre, Effect};
 use crate::ack::Outcome;
@@ -43,6 +44,33 @@ impl Centre {
         for recipient in recipients {
             self.push_what_fits(recipient, now, out);
         }
+    }
+
+    /// Puts messages that are due behind those that wait already.
+    pub(super) fn enqueue_due(&mut self, now: Timestamp, out: &mut Out<Self>) {
+        let mut recipients = BTreeSet::new();
+        for _ in 0..PER_DEADLINE_MAX {
+            let Some(message) = self.state.first_due(now) else {
+                break;
+            };
+            let message = *message;
+            recipients.insert(message.recipient);
+            self.come_due(&message, now, out);
+        }
+        for recipient in recipients {
+            self.push_what_fits(recipient, now, out);
+        }
+    }
+
+    /// Gives a message that is held its number.
+    pub(super) fn come_due(&mut self, held: &Message, now: Timestamp, out: &mut Out<Self>) {
+        let record = Record::Due {
+            at: now,
+            id: held.id,
+            seq: self.state.queue(held.recipient).seq_last + 1,
+            previous: held.last,
+        };
+        self.write(&record, out);
     }
 
     /// Ends a message that can never be pushed, unless its site has it already.

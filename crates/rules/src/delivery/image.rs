@@ -1,6 +1,6 @@
 //! The centre's state as an image, and back.
 
-use super::messages::{Blocks, Messages};
+use super::messages::{Blocks, Messages, Standing};
 use super::record::RecipientNo;
 use super::state::State;
 use crate::machine::Image;
@@ -27,6 +27,11 @@ impl State {
             let waits = waits.map(|flight| (flight.due, flight.message));
             state.ack_waits.extend(waits);
         }
+        let held = state.messages.each();
+        let held = held.filter(|(_, message)| message.standing == Standing::Held);
+        state.held = held
+            .map(|(handle, message)| (message.due(), handle))
+            .collect();
         let unfinished = state
             .messages
             .each()

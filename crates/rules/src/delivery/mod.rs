@@ -8,13 +8,14 @@
 //! The state is changed by records alone: a step writes a record and applies it, a restart applies
 //! the same records again, so audit and state cannot disagree (I28).
 //!
-//! Left out on purpose: bodies (read back from the journal by position), lanes (they order the
-//! work at the site; the queue here keeps a stronger order), and pauses.
+//! Left out on purpose: bodies (read back from the journal by position), and lanes (they order the
+//! work at the site; the queue here keeps a stronger order).
 
 mod acks;
 mod ends;
 mod image;
 mod messages;
+mod operate;
 mod presence;
 mod questions;
 mod recipient;
@@ -117,6 +118,8 @@ pub struct Submission {
     pub body_sha256: [u8; 32],
     /// End of its life.
     pub expires_at: Option<Timestamp>,
+    /// It is pushed at this instant or later, behind what waits by then.
+    pub not_before: Option<Timestamp>,
     /// Attempts at the site before it is dead.
     pub attempts_max: Option<u32>,
     /// See [`Accepted::correlation_id`].
@@ -213,6 +216,45 @@ pub enum Input {
         /// The message.
         id: MessageId,
     },
+    /// Somebody takes a message back. Answered by [`Reply::Operated`].
+    Cancel {
+        /// Whoever's tenant.
+        tenant: TenantName,
+        /// The message.
+        id: MessageId,
+        /// Who: the subject of the token.
+        by: String,
+    },
+    /// Somebody wants a message that has ended done once more. Answered by [`Reply::Operated`].
+    Reprocess {
+        /// Whoever's tenant.
+        tenant: TenantName,
+        /// The message.
+        id: MessageId,
+        /// Who: the subject of the token.
+        by: String,
+    },
+    /// Somebody holds everything back from a recipient, or lets it go again. Answered by
+    /// [`Reply::Operated`].
+    Pause {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+        /// Whether to hold back.
+        paused: bool,
+        /// Why.
+        reason: String,
+        /// Who: the subject of the token.
+        by: String,
+    },
+    /// Somebody asks about a recipient. Answered by [`Reply::Agent`].
+    LookAgent {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+    },
     /// Somebody asks how far the acks of a store were read. Answered by [`Reply::AcksRead`].
     LookAcksRead {
         /// Life of that ack store.
@@ -287,6 +329,10 @@ pub enum Reply {
     Ready(Option<Welcome>),
     /// To [`Input::Look`].
     Message(Option<View>),
+    /// To [`Input::Cancel`], [`Input::Reprocess`] and [`Input::Pause`].
+    Operated(Result<(), Refusal>),
+    /// To [`Input::LookAgent`].
+    Agent(Option<AgentView>),
     /// To [`Input::LookAcksRead`]; zero when nothing was read.
     AcksRead(Position),
     /// To [`Input::Count`].
@@ -360,6 +406,26 @@ pub enum Refusal {
     /// The token's life is over.
     #[error("the token has expired")]
     TokenExpired,
+    /// There is no such message, or it is another tenant's.
+    #[error("message {id} is not known")]
+    UnknownMessage {
+        /// The id given.
+        id: MessageId,
+    },
+    /// It cannot be taken back any more.
+    #[error("it is too late to cancel message {id}: {why}")]
+    TooLate {
+        /// The message.
+        id: MessageId,
+        /// What has happened to it.
+        why: &'static str,
+    },
+    /// It is still under way, so that doing it once more would do it twice.
+    #[error("message {id} has not ended")]
+    NotEnded {
+        /// The message.
+        id: MessageId,
+    },
 }
 
 /// The answer to a client that is ready.
@@ -421,6 +487,33 @@ pub struct View {
     pub pushes: u32,
     /// Which life of the message.
     pub generation: u32,
+    /// What holds it back, when it is not its turn alone.
+    pub hold: Option<Hold>,
+}
+
+/// What holds a message back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hold {
+    /// Its sender: it is not due before this.
+    NotBefore(Timestamp),
+    /// An operator, who holds everything back from its recipient.
+    Paused,
+}
+
+/// What the state knows of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentView {
+    /// Whether it is connected and ready.
+    pub online: bool,
+    /// Whether everything is held back from it.
+    pub paused: bool,
+    /// Unfinished messages that are due.
+    pub waiting: u64,
+    /// Those of them that were pushed and have no receipt yet.
+    pub in_flight: u64,
+    /// Messages that are not due.
+    pub held: u64,
 }
 
 /// The centre.
@@ -528,6 +621,20 @@ impl Machine for Centre {
                 Reply::Done
             }
             Input::Look { tenant, id } => Reply::Message(self.state.view(&tenant, id)),
+            Input::Cancel { tenant, id, by } => {
+                Reply::Operated(self.cancel(&tenant, id, &by, now, out))
+            }
+            Input::Reprocess { tenant, id, by } => {
+                Reply::Operated(self.reprocess(&tenant, id, &by, now, out))
+            }
+            Input::Pause {
+                tenant,
+                agent,
+                paused,
+                reason,
+                by,
+            } => Reply::Operated(self.pause(&tenant, &agent, paused, (&reason, &by), now, out)),
+            Input::LookAgent { tenant, agent } => Reply::Agent(self.state.agent(&tenant, &agent)),
             Input::LookAcksRead { source } => Reply::AcksRead(self.state.acks_read(source)),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
             Input::Carry { id, accepted } => {
@@ -544,6 +651,7 @@ impl Machine for Centre {
 
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
         self.expire_due(now, out);
+        self.enqueue_due(now, out);
         self.push_overdue(now, out);
         self.age_out(now, out);
         self.look_at_tokens(now, out);

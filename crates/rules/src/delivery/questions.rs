@@ -4,7 +4,7 @@ use super::messages::{Handle, Message, Standing, stretch_behind};
 use super::recipient::Recipient;
 use super::record::{Cause, RecipientNo, Seq};
 use super::state::{Connection, Counters, State};
-use super::{Place, View};
+use super::{AgentView, Hold, Place, View};
 use crate::machine::Position;
 use crate::message::{AgentName, MessageId, TenantName};
 use crate::time::{Duration, Timestamp};
@@ -23,13 +23,25 @@ impl State {
 
     /// Whether the pending messages counted one by one are as many as the counter says (I4).
     pub fn conserved(&self) -> bool {
-        let counted: u64 = self.recipients.iter().map(|queue| queue.waiting).sum();
+        let counted: u64 = self
+            .recipients
+            .iter()
+            .map(|queue| queue.waiting + queue.held)
+            .sum();
         self.counters.conserved() && counted == self.counters.pending
     }
 
     /// Whether every unfinished message stands in exactly one of the places that lead on: received,
     /// in flight, to be pushed again, never pushed. One in none of them would wait for ever (I5).
     pub fn accounted(&self) -> bool {
+        let held: u64 = self.recipients.iter().map(|queue| queue.held).sum();
+        let is_held = |(due, handle): &(Timestamp, Handle)| {
+            let message = &self.messages[*handle];
+            message.standing == Standing::Held && message.due() == *due
+        };
+        if self.held.len() as u64 != held || !self.held.iter().all(is_held) {
+            return false;
+        }
         let mut queues = self.recipients.iter();
         queues.all(|queue| queue.accounted(&self.messages))
     }
@@ -124,7 +136,29 @@ impl State {
             last: message.last,
             pushes: if ended { 0 } else { message.pushes },
             generation: message.generation,
+            hold: match message.standing {
+                Standing::Held => Some(Hold::NotBefore(message.due())),
+                _ if queue.paused => Some(Hold::Paused),
+                _ => None,
+            },
         })
+    }
+
+    pub(super) fn agent(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentView> {
+        let queue = self.queue(self.number_of(tenant, agent)?);
+        Some(AgentView {
+            online: queue.live.is_some(),
+            paused: queue.paused,
+            waiting: queue.waiting,
+            in_flight: queue.in_flight.len() as u64,
+            held: queue.held,
+        })
+    }
+
+    /// The message that has been due for longest.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<&Message> {
+        let &(_, handle) = self.held.first().filter(|(due, _)| *due <= now)?;
+        Some(&self.messages[handle])
     }
 
     /// The oldest message whose life is over.
@@ -174,12 +208,13 @@ impl State {
     pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         let overdue = self.ack_waits.first().map(|(at, ..)| *at);
+        let due = self.held.first().map(|(at, _)| *at);
         let aged = self
             .finished
             .first
             .map(|ended| ended_at(&self.messages[ended]) + retention)
             .map(|until| self.clock.look_at(until, retention));
-        [expiry, overdue, aged].into_iter().flatten().min()
+        [expiry, overdue, due, aged].into_iter().flatten().min()
     }
 
     /// Unfinished messages whose accepted record stands before `before`, or a little behind it, so
@@ -208,7 +243,7 @@ impl State {
 
 fn place_of(message: &Message) -> Place {
     match message.standing {
-        Standing::Fresh | Standing::Again(_) => Place::Queued,
+        Standing::Held | Standing::Fresh | Standing::Again(_) => Place::Queued,
         Standing::InFlight => Place::Offered,
         Standing::Received => Place::Received,
         Standing::Ended(end) => Place::Ended(end),

@@ -27,6 +27,10 @@ pub(super) struct Recipient {
     pub(super) queue: Ends,
     /// How many there are.
     pub(super) waiting: u64,
+    /// Messages that are not due yet: they are in no queue.
+    pub(super) held: u64,
+    /// Whether everything is held back from it.
+    pub(super) paused: bool,
     /// The first that was never pushed.
     pub(super) fresh: Option<Handle>,
     /// Those that have to be pushed again.
@@ -124,6 +128,8 @@ impl Recipient {
             received_last: 0,
             queue: Ends::default(),
             waiting: 0,
+            held: 0,
+            paused: false,
             fresh: None,
             again: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -168,7 +174,7 @@ impl Recipient {
                 Standing::Again(_) => is_again && !is_in_flight,
                 Standing::InFlight => is_in_flight && !is_again,
                 Standing::Received => !is_again && !is_in_flight,
-                Standing::Ended(_) => false,
+                Standing::Held | Standing::Ended(_) => false,
             };
         }
         let fresh_is_fresh = self
@@ -200,7 +206,7 @@ impl Recipient {
             Some((seq, &again)) if *seq < messages[fresh].seq => {
                 Some((again, cause_of(again, messages)))
             }
-            _ => Some((fresh, Cause::New)),
+            _ => Some((fresh, first_cause(messages[fresh].generation))),
         }
     }
 
@@ -214,6 +220,14 @@ impl Recipient {
 fn cause_of(handle: Handle, messages: &Messages) -> Cause {
     match messages[handle].standing {
         Standing::Again(cause) => cause,
-        _ => Cause::New,
+        _ => first_cause(messages[handle].generation),
+    }
+}
+
+/// Why a message is pushed for the first time in one of its lives.
+fn first_cause(generation: u32) -> Cause {
+    match generation {
+        1 => Cause::New,
+        _ => Cause::Reprocessed,
     }
 }

@@ -23,7 +23,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
 /// It is of a newer schema, no record, or a record of another kind.
 pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
     match decode_record(bytes)? {
-        Record::Accepted(accepted) => Ok(accepted),
+        Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => Ok(accepted),
         Record::Carried { accepted, .. } => decode_accepted(accepted),
         _ => Err(RecordError::Inconsistent("it is not an accepted message")),
     }
@@ -246,13 +246,61 @@ pub enum Record<'a> {
         /// When.
         at: Timestamp,
     },
+    /// A message was accepted that is not to be pushed before an instant. It has no number yet.
+    Scheduled {
+        /// The instant.
+        not_before: Timestamp,
+        /// The message.
+        #[serde(borrow)]
+        accepted: Accepted<'a>,
+    },
+    /// The instant has come: the message is the last of its recipient's queue.
+    Due {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// Its number, from now on.
+        seq: Seq,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// Somebody wants a message that has ended done once more. It is the last of its recipient's
+    /// queue, and its life has no end any more.
+    Reprocessed {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// Its new life.
+        generation: u32,
+        /// Its new number.
+        seq: Seq,
+        /// Who: the subject of the token.
+        by: &'a str,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// Somebody holds everything back from a recipient, or lets it go again.
+    Paused {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// Whether it is held back from now on.
+        paused: bool,
+        /// Why, in the words of whoever did it.
+        reason: &'a str,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
 }
 
 impl Record<'_> {
     /// When it was written.
     pub fn at(&self) -> Timestamp {
         match self {
-            Record::Accepted(accepted) => accepted.at,
+            Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => accepted.at,
             Record::Started { at, .. }
             | Record::Recipient { at, .. }
             | Record::Offered { at, .. }
@@ -270,7 +318,10 @@ impl Record<'_> {
             | Record::SiteSetBack { at, .. }
             | Record::AcksDamaged { at, .. }
             | Record::Damaged { at, .. }
-            | Record::TimePassed { at } => *at,
+            | Record::TimePassed { at }
+            | Record::Due { at, .. }
+            | Record::Reprocessed { at, .. }
+            | Record::Paused { at, .. } => *at,
         }
     }
 }
@@ -286,7 +337,7 @@ pub struct Accepted<'a> {
     pub partition: u16,
     /// Its recipient's number.
     pub recipient: RecipientNo,
-    /// Its number among the recipient's messages.
+    /// Its number among the recipient's messages; zero while it is not due.
     pub seq: Seq,
     /// Which life of the message: 1, and one more after each deliberate reprocessing.
     pub generation: u32,
@@ -353,6 +404,8 @@ pub enum Cause {
     AgentStoreLost,
     /// What its site said about it may be lost: the site is asked again.
     ReceiptDoubted,
+    /// Somebody wants it done once more: the first push of another life.
+    Reprocessed,
 }
 
 impl Cause {
@@ -365,6 +418,7 @@ impl Cause {
             Cause::Overdue => "overdue",
             Cause::AgentStoreLost => "agent_store_lost",
             Cause::ReceiptDoubted => "receipt_doubted",
+            Cause::Reprocessed => "reprocessed",
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct State {
     pub(super) by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
     #[serde(skip)]
     pub(super) expiries: BTreeSet<(Timestamp, Handle)>,
+    /// Messages that are not due yet.
+    #[serde(skip)]
+    pub(super) held: BTreeSet<(Timestamp, Handle)>,
     #[serde(skip)]
     pub(super) ack_waits: BTreeSet<(Timestamp, Handle)>,
 }
@@ -75,6 +78,8 @@ pub struct Counters {
     pub acks_kept: u64,
     /// Finished ones forgotten after their retention.
     pub aged_out: u64,
+    /// Ends taken back, because somebody wanted the message done once more.
+    pub reprocessed: u64,
 }
 
 impl Counters {
@@ -118,7 +123,35 @@ impl State {
             } => {
                 self.take_recipient(*recipient, tenant, name, *partition)?;
             }
-            Record::Accepted(accepted) => self.accept(position, accepted)?,
+            Record::Accepted(accepted) => {
+                let handle = self.accept(position, accepted)?;
+                self.enqueue(handle, accepted.seq);
+            }
+            Record::Scheduled {
+                not_before,
+                accepted,
+            } => {
+                let handle = self.accept(position, accepted)?;
+                let message = self.messages.change(handle);
+                (message.standing, message.seq) = (Standing::Held, not_before.0 as u64);
+                self.held.insert((*not_before, handle));
+                self.recipients[accepted.recipient as usize].held += 1;
+            }
+            Record::Due { id, seq, .. } => {
+                let handle = self.unfinished(*id)?;
+                self.leave(handle);
+                self.messages.change(handle).last = position;
+                self.enqueue(handle, *seq);
+            }
+            Record::Reprocessed {
+                id,
+                generation,
+                seq,
+                ..
+            } => self.reprocess(position, *id, *generation, *seq)?,
+            Record::Paused {
+                recipient, paused, ..
+            } => self.recipient_mut(*recipient)?.paused = *paused,
             Record::Offered {
                 at,
                 id,
@@ -323,7 +356,12 @@ impl State {
         Ok(())
     }
 
-    fn accept(&mut self, position: Position, accepted: &Accepted<'_>) -> Result<(), RecordError> {
+    /// Takes a message in. It must be given a place.
+    fn accept(
+        &mut self,
+        position: Position,
+        accepted: &Accepted<'_>,
+    ) -> Result<Handle, RecordError> {
         self.name_recipient(accepted)?;
         if accepted.recipient as usize >= self.recipients.len() {
             return Err(UNKNOWN_RECIPIENT);
@@ -345,16 +383,43 @@ impl State {
             behind: None,
             standing: Standing::Fresh,
         });
-        let queue = &mut self.recipients[accepted.recipient as usize];
-        queue.seq_last = accepted.seq;
-        queue.queue.append(handle, &mut self.messages);
-        queue.waiting += 1;
-        queue.fresh.get_or_insert(handle);
         if let Some(at) = accepted.expires_at {
             self.expiries.insert((at, handle));
         }
         self.counters.accepted += 1;
         self.counters.pending += 1;
+        Ok(handle)
+    }
+
+    /// Makes a message that stands nowhere the last of its recipient's queue.
+    fn enqueue(&mut self, handle: Handle, seq: Seq) {
+        let message = self.messages.change(handle);
+        (message.standing, message.seq) = (Standing::Fresh, seq);
+        let queue = &mut self.recipients[message.recipient as usize];
+        queue.seq_last = seq;
+        queue.queue.append(handle, &mut self.messages);
+        queue.waiting += 1;
+        queue.fresh.get_or_insert(handle);
+    }
+
+    /// Begins another life of a message that has ended.
+    fn reprocess(
+        &mut self,
+        position: Position,
+        id: MessageId,
+        generation: u32,
+        seq: Seq,
+    ) -> Result<(), RecordError> {
+        let handle = self.messages.find(id).ok_or(UNKNOWN_MESSAGE)?;
+        let end = self.messages[handle].end();
+        let end = end.ok_or(RecordError::Inconsistent("the message has not ended"))?;
+        self.finished.take(handle, &mut self.messages);
+        self.messages.revive(handle, generation);
+        self.messages.change(handle).last = position;
+        self.enqueue(handle, seq);
+        self.counters.pending += 1;
+        self.counters.reprocessed += 1;
+        *self.counters.ended(end) -= 1;
         Ok(())
     }
 
@@ -434,6 +499,10 @@ impl State {
                     let left = queue.in_flight_bytes;
                     queue.in_flight_bytes = left.saturating_sub(u64::from(message.bytes));
                 }
+            }
+            Standing::Held => {
+                self.held.remove(&(message.due(), handle));
+                queue.held -= 1;
             }
             Standing::Fresh | Standing::Received | Standing::Ended(_) => {}
         }
@@ -522,15 +591,17 @@ impl State {
         }
         self.leave(handle);
         let message = self.messages[handle];
-        let queue = &mut self.recipients[message.recipient as usize];
-        queue.queue.take(handle, &mut self.messages);
-        queue.waiting -= 1;
-        queue.lost_pushes.remove(&message.seq);
         // Only a site that has it can end it by an attempt.
         let by_site = attempt > 0 || matches!(end, End::Processed | End::Rejected);
         let arrived = message.is_received() || by_site;
-        if !arrived && message.generation == 1 {
-            queue.gaps.insert(message.seq);
+        let queue = &mut self.recipients[message.recipient as usize];
+        if message.standing != Standing::Held {
+            queue.queue.take(handle, &mut self.messages);
+            queue.waiting -= 1;
+            queue.lost_pushes.remove(&message.seq);
+            if !arrived {
+                queue.gaps.insert(message.seq);
+            }
             if queue.gaps.len() > limits::GAPS_PER_RECIPIENT_MAX {
                 queue.gaps.pop_first();
             }

@@ -23,8 +23,10 @@ impl Centre {
         let recipient = self.target(&message.tenant, &message.to, now, out)?;
         let queue = self.state.queue(recipient);
         let online = queue.live.is_some();
-        let seq = queue.seq_last + 1;
-        let record = Record::Accepted(Accepted {
+        let not_before = message.not_before.filter(|at| *at > now);
+        let not_before = not_before.filter(|_| !self.policy.planted.is(Planted::PushBeforeDue));
+        let seq = not_before.map_or(queue.seq_last + 1, |_| 0);
+        let accepted = Accepted {
             at: now,
             id: message.id,
             partition: queue.partition,
@@ -47,7 +49,14 @@ impl Centre {
             sender: &message.sender,
             content_type: &message.content_type,
             data: &message.data,
-        });
+        };
+        let record = match not_before {
+            None => Record::Accepted(accepted),
+            Some(not_before) => Record::Scheduled {
+                not_before,
+                accepted,
+            },
+        };
         let position =
             if self.policy.planted.is(Planted::AcceptWithoutRecord) && seq.is_multiple_of(7) {
                 out.next_position()
@@ -79,7 +88,7 @@ impl Centre {
             id: known.id,
             position: known.accepted,
             epoch: self.state.epoch(),
-            seq: known.seq,
+            seq: known.number(),
             repeated: true,
             online: view.is_some_and(|view| view.online),
         }))
@@ -93,7 +102,8 @@ impl Centre {
         if self.state.message(message.id).is_some() {
             return Err(Refusal::IdTaken { id: message.id });
         }
-        if message.expires_at.is_some_and(|at| at <= now) {
+        let begins = message.not_before.unwrap_or(now).max(now);
+        if message.expires_at.is_some_and(|at| at <= begins) {
             return Err(Refusal::AlreadyExpired);
         }
         let pending = self.state.counters().pending;

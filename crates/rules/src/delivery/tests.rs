@@ -8,6 +8,7 @@ extern crate std;
 mod acks;
 mod damage;
 mod golden;
+mod operate;
 mod push;
 mod random;
 mod submit;
@@ -60,6 +61,7 @@ fn message(number: u8, to: &str) -> Submission {
         fingerprint: [number; 16],
         body_sha256: [number; 32],
         expires_at: None,
+        not_before: None,
         attempts_max: None,
         correlation_id: String::new(),
         causation_id: String::new(),

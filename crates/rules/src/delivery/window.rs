@@ -108,7 +108,8 @@ fn next_within_window<'a>(
 ) -> Option<(&'a Message, Cause)> {
     let queue = state.queue(recipient);
     let live = queue.live.as_ref()?;
-    if token_is_over(live, policy, now) {
+    let is_held_back = queue.paused && !policy.planted.is(Planted::PushPaused);
+    if is_held_back || token_is_over(live, policy, now) {
         return None;
     }
     let next = state.next_to_push(recipient)?;

@@ -55,6 +55,7 @@ pub(super) struct Message {
     pub(super) last: Position,
     /// While it is unfinished, the end of its life; then when it ended, by the retention clock.
     pub(super) instant: Timestamp,
+    /// Its number. While it is held it has none, and this is the instant when it is due.
     pub(super) seq: Seq,
     pub(super) recipient: RecipientNo,
     pub(super) bytes: u32,
@@ -69,7 +70,9 @@ pub(super) struct Message {
 /// The one place where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Standing {
-    /// Never pushed.
+    /// Not due yet.
+    Held,
+    /// Never pushed in this life.
     Fresh,
     /// Has to be pushed again.
     Again(Cause),
@@ -103,6 +106,20 @@ impl Message {
             Standing::Ended(end) => Some(end),
             _ => None,
         }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.standing == Standing::Held
+    }
+
+    /// Its number; zero while it has none.
+    pub(super) fn number(&self) -> Seq {
+        if self.is_held() { 0 } else { self.seq }
+    }
+
+    /// When it is due, while it is held.
+    pub(super) fn due(&self) -> Timestamp {
+        Timestamp(self.seq as i64)
     }
 
     pub(super) fn is_received(&self) -> bool {
@@ -351,6 +368,18 @@ impl Messages {
         let accepted = message.accepted;
         self.unfinished.take(accepted);
         self.finished.add(accepted);
+    }
+
+    /// Begins another life of a message that had ended.
+    pub(super) fn revive(&mut self, handle: Handle, generation: u32) {
+        let message = self.change(handle);
+        message.standing = Standing::Fresh;
+        message.instant = FOR_EVER;
+        message.generation = generation;
+        message.pushes = 0;
+        let accepted = message.accepted;
+        self.finished.take(accepted);
+        self.unfinished.add(accepted);
     }
 
     /// Another copy of the accepted record of an unfinished message stands at `position`.

@@ -187,6 +187,43 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
             },
         ),
         ("time_passed", Record::TimePassed { at: AT }),
+        (
+            "scheduled",
+            Record::Scheduled {
+                not_before: AT,
+                accepted: accepted(),
+            },
+        ),
+        (
+            "due",
+            Record::Due {
+                at: AT,
+                id: id(1),
+                seq: 300,
+                previous: 3,
+            },
+        ),
+        (
+            "reprocessed",
+            Record::Reprocessed {
+                at: AT,
+                id: id(1),
+                generation: 2,
+                seq: 300,
+                by: "ada",
+                previous: 3,
+            },
+        ),
+        (
+            "paused",
+            Record::Paused {
+                at: AT,
+                recipient: 2,
+                paused: true,
+                reason: "stocktaking",
+                by: "ada",
+            },
+        ),
     ]
 }
 

@@ -11,6 +11,17 @@ enum Happens {
         key: Option<u8>,
         fingerprint: u8,
         life_s: Option<u8>,
+        wait_s: Option<u8>,
+    },
+    Cancel {
+        message: u8,
+    },
+    Reprocess {
+        message: u8,
+    },
+    Pause {
+        who: u8,
+        paused: bool,
     },
     Connect {
         who: u8,
@@ -45,14 +56,17 @@ enum Happens {
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
-        6 => (0..2u8, any::<Option<u8>>(), 0..2u8, any::<Option<u8>>()).prop_map(
-            |(to, key, fingerprint, life_s)| Happens::Send {
+        6 => (0..2u8, any::<Option<u8>>(), 0..2u8, any::<Option<u8>>(), any::<Option<u8>>())
+            .prop_map(|(to, key, fingerprint, life_s, wait_s)| Happens::Send {
                 to,
                 key: key.map(|key| key % 8),
                 fingerprint,
                 life_s: life_s.filter(|life| life % 4 == 0),
-            }
-        ),
+                wait_s: wait_s.filter(|wait| wait % 4 == 0),
+            }),
+        2 => any::<u8>().prop_map(|message| Happens::Cancel { message }),
+        2 => any::<u8>().prop_map(|message| Happens::Reprocess { message }),
+        1 => (0..2u8, any::<bool>()).prop_map(|(who, paused)| Happens::Pause { who, paused }),
         2 => (0..2u8).prop_map(|who| Happens::Connect { who }),
         3 => (0..4u8, 0..20u8, any::<u8>()).prop_map(|(connection, epoch, cursor)| {
             Happens::Ready { connection, epoch: epoch.saturating_sub(17), cursor }
@@ -64,7 +78,7 @@ fn happens() -> impl Strategy<Value = Happens> {
                 message,
                 stage,
                 attempt,
-                generation: 1 + generation / 11,
+                generation: 1 + generation / 9,
             }
         ),
         1 => any::<u8>().prop_map(|message| Happens::Carry { message }),
@@ -116,13 +130,38 @@ impl Random {
                 key,
                 fingerprint,
                 life_s,
+                wait_s,
             } => {
                 self.sent = self.sent.wrapping_add(1);
                 let _ = world.submit(Submission {
                     key: key.map(|key| [key + 1; 16]),
                     fingerprint: [fingerprint; 16],
                     expires_at: life_s.map(|s| world.now + Duration::from_secs(s.into())),
+                    not_before: wait_s.map(|s| world.now + Duration::from_secs(s.into())),
                     ..message(self.sent, NAMES[usize::from(to)])
+                });
+            }
+            Happens::Cancel { message } => {
+                world.input(Input::Cancel {
+                    tenant: tenant(),
+                    id: id(message % self.sent.max(1) + 1),
+                    by: String::from("ada"),
+                });
+            }
+            Happens::Reprocess { message } => {
+                world.input(Input::Reprocess {
+                    tenant: tenant(),
+                    id: id(message % self.sent.max(1) + 1),
+                    by: String::from("ada"),
+                });
+            }
+            Happens::Pause { who, paused } => {
+                world.input(Input::Pause {
+                    tenant: tenant(),
+                    agent: agent(NAMES[usize::from(who)]),
+                    paused,
+                    reason: String::new(),
+                    by: String::from("ada"),
                 });
             }
             Happens::Connect { who } => {
@@ -171,7 +210,7 @@ impl Random {
     fn carry(&mut self, number: u8) {
         let world = &mut self.world;
         let accepted = world.records.iter().rposition(|record| {
-            matches!(decode_record(record).unwrap(), Record::Accepted(a) if a.id == id(number))
+            decode_accepted(record).is_ok_and(|accepted| accepted.id == id(number))
         });
         if let Some(index) = accepted {
             let accepted = Bytes::from(world.records[index].clone());

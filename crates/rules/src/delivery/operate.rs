@@ -1,0 +1,124 @@
+//! What operators decide: a message is taken back, or done once more; a recipient gets nothing for a
+//! while. Each decision is a record with its author.
+
+use super::messages::{Message, Standing};
+use super::record::{End, Record};
+use super::{Centre, Effect, Refusal};
+use crate::ack::Outcome;
+use crate::machine::Out;
+use crate::message::{AgentName, MessageId, TenantName};
+use crate::planted::Planted;
+use crate::time::Timestamp;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+impl Centre {
+    /// Takes a message back that nobody can have: none of it is pushed from here on (I25). One that
+    /// was pushed may be at its site; whether it is, the acknowledgements tell.
+    pub(super) fn cancel(
+        &mut self,
+        tenant: &TenantName,
+        id: MessageId,
+        by: &str,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<(), Refusal> {
+        let message = self.message_of(tenant, id)?;
+        let late = |why| Err(Refusal::TooLate { id, why });
+        match message.standing {
+            // Said before: it is as wanted.
+            Standing::Ended(End::Cancelled) => return Ok(()),
+            Standing::Ended(_) => return late("it has ended"),
+            Standing::Received => return late("its agent has it"),
+            Standing::InFlight => return late("it is on its way to its agent"),
+            Standing::Held | Standing::Fresh | Standing::Again(_) => {}
+        }
+        if self.policy.planted.is(Planted::CancelWithoutRecord) {
+            return Ok(());
+        }
+        let outcome = Outcome {
+            code: String::from("cancelled"),
+            detail: format!("by {by}"),
+            data: Vec::new(),
+        };
+        let record = Record::Settled {
+            at: now,
+            id,
+            end: End::Cancelled,
+            attempt: 0,
+            occurred_at: now,
+            outcome: outcome.bounded(),
+            duration_ms: 0,
+            previous: message.last,
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+        Ok(())
+    }
+
+    /// Begins another life of a message that has ended, behind all that waits for its recipient
+    /// (I24). Its key stands for it as before; an end that its sender had set is over.
+    pub(super) fn reprocess(
+        &mut self,
+        tenant: &TenantName,
+        id: MessageId,
+        by: &str,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<(), Refusal> {
+        let message = self.message_of(tenant, id)?;
+        if message.end().is_none() {
+            return Err(Refusal::NotEnded { id });
+        }
+        let raised = u32::from(!self.policy.planted.is(Planted::SameGeneration));
+        let record = Record::Reprocessed {
+            at: now,
+            id,
+            generation: message.generation + raised,
+            seq: self.state.queue(message.recipient).seq_last + 1,
+            by,
+            previous: message.last,
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+        self.push_what_fits(message.recipient, now, out);
+        Ok(())
+    }
+
+    /// Holds everything back from a recipient, or lets it go again. What it has already, it keeps
+    /// working on.
+    pub(super) fn pause(
+        &mut self,
+        tenant: &TenantName,
+        agent: &AgentName,
+        paused: bool,
+        (reason, by): (&str, &str),
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<(), Refusal> {
+        let recipient = self.state.number_of(tenant, agent);
+        let recipient = recipient.ok_or_else(|| Refusal::UnknownRecipient {
+            agent: agent.clone(),
+        })?;
+        if self.state.queue(recipient).paused != paused {
+            let record = Record::Paused {
+                at: now,
+                recipient,
+                paused,
+                reason,
+                by,
+            };
+            self.write(&record, out);
+            self.push_what_fits(recipient, now, out);
+        }
+        Ok(())
+    }
+
+    fn message_of(&self, tenant: &TenantName, id: MessageId) -> Result<Message, Refusal> {
+        let message = self.state.message(id);
+        let is_theirs = |message: &&Message| self.state.queue(message.recipient).tenant == *tenant;
+        let message = message.filter(is_theirs);
+        message.copied().ok_or(Refusal::UnknownMessage { id })
+    }
+}
