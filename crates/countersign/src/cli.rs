@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Look at messages.
     #[command(subcommand)]
     Messages(Messages),
+    /// Look at agents, hold messages back from them.
+    #[command(subcommand)]
+    Agents(Agents),
     /// Tokens for trying and for scripts.
     #[command(subcommand)]
     Token(Token),
@@ -155,6 +158,9 @@ pub(crate) struct Send {
     /// Life of the message, such as 24h.
     #[arg(long, value_name = "DURATION")]
     pub(crate) expires: Option<String>,
+    /// Push it no earlier: an instant such as 2026-12-24T18:00:00Z.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) not_before: Option<String>,
     /// Lane within the recipient: messages of one lane keep their order.
     #[arg(long, value_name = "KEY")]
     pub(crate) order: Option<String>,
@@ -187,6 +193,48 @@ pub(crate) enum Messages {
     Timeline {
         /// Its id.
         id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Take a message back that its agent cannot have yet.
+    Cancel {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Have a message that has ended done once more, behind what waits for its agent.
+    Replay {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agents {
+    /// One agent: whether it is connected, and what waits for it.
+    Get {
+        /// Its name.
+        agent: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Hold everything back from an agent; what it has already, it keeps working on.
+    Pause {
+        /// Its name.
+        agent: String,
+        /// Why: it stands in the audit trail.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Let an agent have what was held back.
+    Resume {
+        /// Its name.
+        agent: String,
         #[command(flatten)]
         server: Server,
     },

@@ -60,6 +60,12 @@ codes! {
     /// The message would be expired at once.
     EXPIRED = "E-EXPIRED", UNPROCESSABLE_ENTITY, "The message would expire before it is accepted",
         "give it a later expires_at";
+    /// A message that cannot be taken back any more.
+    TOO_LATE = "E-TOO-LATE", CONFLICT, "The message cannot be cancelled any more",
+        "look at its timeline; what its agent has is ended by its agent alone";
+    /// A message that is still under way.
+    NOT_ENDED = "E-NOT-ENDED", CONFLICT, "The message has not ended",
+        "wait for its end, or cancel it; what waits or is under way needs no replay";
     /// No such message, or one of another tenant.
     UNKNOWN_MESSAGE = "E-UNKNOWN-MESSAGE", NOT_FOUND, "There is no such message",
         "check the id; finished messages are forgotten after the retention";

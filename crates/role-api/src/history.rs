@@ -30,7 +30,9 @@ impl History {
     pub(crate) fn accepted(&self) -> Option<(&Bytes, Accepted<'_>)> {
         let mut records = self.records.iter().map(|(_, record)| record);
         records.find_map(|record| match decode_record(record) {
-            Ok(Record::Accepted(accepted)) => Some((record, accepted)),
+            Ok(Record::Accepted(accepted) | Record::Scheduled { accepted, .. }) => {
+                Some((record, accepted))
+            }
             Ok(Record::Carried { accepted, .. }) => decode_accepted(accepted)
                 .ok()
                 .map(|accepted| (record, accepted)),
@@ -91,6 +93,8 @@ fn previous(record: &Record<'_>) -> Position {
         | Record::Stored { previous, .. }
         | Record::Settled { previous, .. }
         | Record::Kept { previous, .. }
+        | Record::Due { previous, .. }
+        | Record::Reprocessed { previous, .. }
         | Record::Carried { previous, .. } => *previous,
         _ => 0,
     }

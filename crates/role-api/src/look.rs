@@ -114,7 +114,7 @@ impl Wait {
     }
 }
 
-async fn view(api: &Api, tenant: &TenantName, id: MessageId) -> Result<View, Problem> {
+pub(crate) async fn view(api: &Api, tenant: &TenantName, id: MessageId) -> Result<View, Problem> {
     match api
         .centre()
         .ask(Input::Look {
@@ -131,7 +131,7 @@ async fn view(api: &Api, tenant: &TenantName, id: MessageId) -> Result<View, Pro
     }
 }
 
-async fn history(api: &Api, view: &View) -> Result<History, Problem> {
+pub(crate) async fn history(api: &Api, view: &View) -> Result<History, Problem> {
     let (centre, last) = (api.centre().clone(), view.last);
     let read = tokio::task::spawn_blocking(move || history::read(&centre, last)).await;
     read.map_err(|_| Problem::new(codes::STOPPED, "the process is ending"))
@@ -166,7 +166,7 @@ async fn wait_for(
     }
 }
 
-fn message_id(text: &str) -> Result<MessageId, Problem> {
+pub(crate) fn message_id(text: &str) -> Result<MessageId, Problem> {
     text.parse()
         .map_err(|error| Problem::new(codes::FIELD, format!("{text:?} is no message id: {error}")))
 }

@@ -4,7 +4,7 @@
 
 use crate::history::{History, Missing};
 use countersign_rules::ack::Outcome;
-use countersign_rules::delivery::{Accepted, End, Place, Record, View, decode_record};
+use countersign_rules::delivery::{Accepted, End, Hold, Place, Record, View, decode_record};
 use countersign_rules::{MessageId, Position, TenantName, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -52,6 +52,11 @@ struct Message<'a> {
     agent: &'a str,
     #[serde(flatten)]
     sent: Option<Sent<'a>>,
+    /// None while it is not due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<Text<Timestamp>>,
     generation: u32,
     pushes: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +85,6 @@ struct Sent<'a> {
     r#type: &'a str,
     tenant: &'a str,
     sender: &'a str,
-    seq: u64,
     lane: &'a str,
     accepted_at: Text<Timestamp>,
     bytes: usize,
@@ -145,6 +149,10 @@ struct Step<'a> {
     sender: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u32>,
     position: Position,
 }
 
@@ -169,6 +177,8 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
         waiting_for: waiting_for(view),
         agent: view.agent.as_str(),
         sent: history.accepted().map(|(_, accepted)| sent(&accepted)),
+        seq: (view.seq > 0).then_some(view.seq),
+        not_before: None,
         generation: view.generation,
         pushes: 0,
         pushed_at: None,
@@ -187,6 +197,21 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
     };
     for (_, record) in &history.records {
         match decode_record(record) {
+            Ok(Record::Scheduled { not_before, .. }) => message.not_before = Some(Text(not_before)),
+            // What follows is another life.
+            Ok(Record::Reprocessed { .. }) => {
+                message = Message {
+                    pushes: 0,
+                    pushed_at: None,
+                    stored_at: None,
+                    acknowledged_at: None,
+                    ended_at: None,
+                    attempts: None,
+                    duration_ms: None,
+                    outcome: None,
+                    ..message
+                }
+            }
             Ok(Record::Offered { at, attempt, .. }) => {
                 message.pushes = attempt;
                 message.pushed_at = Some(Text(at));
@@ -215,10 +240,11 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
 }
 
 fn waiting_for(view: &View) -> Option<&'static str> {
-    let why = if view.online {
-        "its turn"
-    } else {
-        "agent offline"
+    let why = match view.hold {
+        Some(Hold::NotBefore(_)) => "its time",
+        Some(_) => "agent paused",
+        None if view.online => "its turn",
+        None => "agent offline",
     };
     (view.place == Place::Queued).then_some(why)
 }
@@ -228,7 +254,6 @@ fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
         r#type: accepted.kind,
         tenant: accepted.tenant,
         sender: accepted.sender,
-        seq: accepted.seq,
         lane: accepted.lane,
         accepted_at: Text(accepted.at),
         bytes: accepted.data.len(),
@@ -280,6 +305,31 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             sender: Some(accepted.sender),
             bytes: Some(accepted.data.len()),
             ..begun("accepted", accepted.at)
+        },
+        Record::Scheduled {
+            not_before,
+            accepted,
+        } => Step {
+            sender: Some(accepted.sender),
+            bytes: Some(accepted.data.len()),
+            not_before: Some(Text(not_before)),
+            ..begun("accepted", accepted.at)
+        },
+        Record::Due { at, seq, .. } => Step {
+            seq: Some(seq),
+            ..begun("due", at)
+        },
+        Record::Reprocessed {
+            at,
+            generation,
+            seq,
+            by,
+            ..
+        } => Step {
+            seq: Some(seq),
+            generation: Some(generation),
+            by: Some(by.to_owned()),
+            ..begun("replayed", at)
         },
         Record::Offered {
             at,

@@ -1,14 +1,20 @@
-//! What operators do and see: recipients made known, messages counted.
+//! What operators do and see: recipients made known and paused, messages taken back, done once more
+//! and counted.
 
 use crate::problem::Problem;
 use crate::service::{Api, JSON};
+use crate::{body, codes, look, message};
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_access::Scope;
-use countersign_rules::AgentName;
 use countersign_rules::delivery::{Input, Reply};
+use countersign_rules::limits::OUTCOME_DETAIL_BYTES_MAX;
+use countersign_rules::{AgentName, MessageId, TenantName};
+use serde::Deserialize;
 use serde_json::json;
+use std::borrow::Cow;
 
 /// `PUT /v1/agents/{agent}`: from now on it can be sent to, although it never connected.
 pub(crate) async fn register(
@@ -17,17 +23,138 @@ pub(crate) async fn register(
     Path(agent): Path<String>,
 ) -> Result<Response, Problem> {
     let (_, tenant) = api.access(&headers, Scope::Operate)?;
-    let agent = AgentName::parse(&agent).map_err(|error| {
-        Problem::new(
-            crate::codes::FIELD,
-            format!("{agent:?} is no name: {error}"),
-        )
-    })?;
+    let agent = agent_name(&agent)?;
     let document = json!({ "agent": agent.as_str(), "tenant": tenant.as_str() });
     match api.centre().ask(Input::Register { tenant, agent }).await? {
         Reply::Registered(result) => result?,
         other => unreachable!("a registration is answered by its own reply, not {other:?}"),
     }
+    Ok(([JSON], document.to_string()).into_response())
+}
+
+/// `GET /v1/agents/{agent}`: whether it is connected, and what waits for it.
+pub(crate) async fn agent(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(agent): Path<String>,
+) -> Result<Response, Problem> {
+    let (_, tenant) = api.access(&headers, Scope::Read)?;
+    shown(&api, tenant, agent_name(&agent)?).await
+}
+
+/// Room for a change of an agent: its reason is far shorter.
+const CHANGE_BYTES_MAX: usize = 16 * 1024;
+
+/// What may be changed of an agent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentChange<'a> {
+    paused: bool,
+    #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+}
+
+/// `PATCH /v1/agents/{agent}`: holds everything back from it, or lets it go again.
+pub(crate) async fn change_agent(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(agent): Path<String>,
+    request: Body,
+) -> Result<Response, Problem> {
+    let (access, tenant) = api.access(&headers, Scope::Operate)?;
+    let agent = agent_name(&agent)?;
+    let request = body::read_json(&headers, request, CHANGE_BYTES_MAX).await?;
+    let change: AgentChange<'_> = body::parse(body::text(&request)?)?;
+    let reason = change.reason.unwrap_or_default();
+    if reason.len() > OUTCOME_DETAIL_BYTES_MAX {
+        let message = format!("it is longer than {OUTCOME_DETAIL_BYTES_MAX} bytes");
+        return Err(Problem::field("/reason", message));
+    }
+    let input = Input::Pause {
+        tenant: tenant.clone(),
+        agent: agent.clone(),
+        paused: change.paused,
+        reason: reason.into_owned(),
+        by: access.subject.clone(),
+    };
+    operated(&api, input).await?;
+    shown(&api, tenant, agent).await
+}
+
+/// `POST /v1/messages/{id}/cancel`: takes a message back that nobody can have yet.
+pub(crate) async fn cancel(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (access, tenant) = api.access(&headers, Scope::Operate)?;
+    let id = look::message_id(&id)?;
+    let input = Input::Cancel {
+        tenant: tenant.clone(),
+        id,
+        by: access.subject.clone(),
+    };
+    operated(&api, input).await?;
+    Ok(([JSON], described(&api, &tenant, id).await?).into_response())
+}
+
+/// `POST /v1/messages/{id}/replay`: does a message that has ended once more.
+pub(crate) async fn replay(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (access, tenant) = api.access(&headers, Scope::Operate)?;
+    let id = look::message_id(&id)?;
+    let input = Input::Reprocess {
+        tenant: tenant.clone(),
+        id,
+        by: access.subject.clone(),
+    };
+    operated(&api, input).await?;
+    let location = [(header::LOCATION, format!("/v1/messages/{id}"))];
+    let message = described(&api, &tenant, id).await?;
+    Ok((StatusCode::ACCEPTED, location, [JSON], message).into_response())
+}
+
+fn agent_name(text: &str) -> Result<AgentName, Problem> {
+    AgentName::parse(text)
+        .map_err(|error| Problem::new(codes::FIELD, format!("{text:?} is no name: {error}")))
+}
+
+async fn operated(api: &Api, input: Input) -> Result<(), Problem> {
+    match api.centre().ask(input).await? {
+        Reply::Operated(result) => Ok(result?),
+        other => unreachable!("what operators do is answered by its own reply, not {other:?}"),
+    }
+}
+
+async fn described(api: &Api, tenant: &TenantName, id: MessageId) -> Result<Vec<u8>, Problem> {
+    let view = look::view(api, tenant, id).await?;
+    let history = look::history(api, &view).await?;
+    Ok(message::describe(&view, &history))
+}
+
+async fn shown(api: &Api, tenant: TenantName, agent: AgentName) -> Result<Response, Problem> {
+    let (name, of) = (agent.clone(), tenant.clone());
+    let Reply::Agent(view) = api.centre().ask(Input::LookAgent { tenant, agent }).await? else {
+        unreachable!("the question is answered by its own reply");
+    };
+    let view = view.ok_or_else(|| {
+        Problem::new(
+            codes::UNKNOWN_RECIPIENT,
+            format!("recipient {name} is not known"),
+        )
+    })?;
+    let document = json!({
+        "agent": name.as_str(),
+        "tenant": of.as_str(),
+        "online": view.online,
+        "paused": view.paused,
+        "waiting": view.waiting,
+        "in_flight": view.in_flight,
+        "held": view.held,
+    });
     Ok(([JSON], document.to_string()).into_response())
 }
 

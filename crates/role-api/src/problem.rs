@@ -143,6 +143,9 @@ impl From<Refusal> for Problem {
             Refusal::IdTaken { .. } => codes::ID_TAKEN,
             Refusal::BodyTooLarge { .. } => codes::TOO_LARGE,
             Refusal::AlreadyExpired => codes::EXPIRED,
+            Refusal::UnknownMessage { .. } => codes::UNKNOWN_MESSAGE,
+            Refusal::TooLate { .. } => codes::TOO_LATE,
+            Refusal::NotEnded { .. } => codes::NOT_ENDED,
             _ => codes::FULL,
         };
         let problem = Self::new(code, refusal.to_string());

@@ -37,6 +37,8 @@ pub(crate) struct SendBody<'a> {
     expires_at: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     expires_in: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    not_before: Option<Cow<'a, str>>,
     #[serde(default)]
     max_attempts: Option<u32>,
 }
@@ -137,7 +139,7 @@ pub(crate) fn read(
         // Without a key nobody will ever compare it.
         fingerprint: key.map(|_| fingerprint(&body, &to)).unwrap_or_default(),
         expires_at: expiry(&body, now)?,
-        not_before: None,
+        not_before: instant("/not_before", &body.not_before)?,
         body_sha256,
         attempts_max: attempts_max(&body)?,
         correlation_id: context("/correlation_id", &body.correlation_id)?,
@@ -221,11 +223,7 @@ fn expiry(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Prob
             "/expires_in",
             "give expires_at or expires_in, not both",
         )),
-        (Some(at), None) => {
-            let at: Result<jiff::Timestamp, _> = at.parse();
-            let at = at.map_err(|error| Problem::field("/expires_at", error.to_string()))?;
-            Ok(Some(Timestamp(at.as_microsecond())))
-        }
+        (Some(_), None) => instant("/expires_at", &body.expires_at),
         (None, Some(after)) => match parse_duration(after) {
             Some(after) => Ok(Some(now + after)),
             None => Err(Problem::field(
@@ -235,6 +233,18 @@ fn expiry(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Prob
         },
         (None, None) => Ok(None),
     }
+}
+
+fn instant(
+    pointer: &'static str,
+    text: &Option<Cow<'_, str>>,
+) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let at: Result<jiff::Timestamp, _> = text.parse();
+    let at = at.map_err(|error| Problem::field(pointer, error.to_string()))?;
+    Ok(Some(Timestamp(at.as_microsecond())))
 }
 
 /// Reads `250ms`, `90s`, `15m`, `24h`, `7d`.
@@ -291,6 +301,7 @@ fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
         body.causation_id.as_deref().unwrap_or_default(),
         body.expires_at.as_deref().unwrap_or_default(),
         body.expires_in.as_deref().unwrap_or_default(),
+        body.not_before.as_deref().unwrap_or_default(),
         max_attempts.as_deref().unwrap_or_default(),
         body.data.get(),
     ])

@@ -98,7 +98,14 @@ impl Api {
             .route("/v1/messages/{id}", get(look::message))
             .route("/v1/messages/{id}/timeline", get(look::timeline))
             .route("/v1/messages/{id}/data", get(look::data))
-            .route("/v1/agents/{agent}", put(operate::register))
+            .route("/v1/messages/{id}/cancel", post(operate::cancel))
+            .route("/v1/messages/{id}/replay", post(operate::replay))
+            .route(
+                "/v1/agents/{agent}",
+                put(operate::register)
+                    .get(operate::agent)
+                    .patch(operate::change_agent),
+            )
             .route("/v1/counters", get(operate::counters))
             .route(
                 "/healthz",

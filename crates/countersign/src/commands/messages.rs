@@ -1,4 +1,4 @@
-//! `messages get` and `messages timeline`.
+//! `messages get`, `timeline`, `cancel` and `replay`.
 
 use crate::cli::Messages;
 use crate::client::{Client, block_on};
@@ -9,22 +9,25 @@ use serde_json::Value;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Messages, output: Output) -> Outcome {
-    let (id, server, path) = match args {
-        Messages::Get { id, server } => (id, server, format!("/v1/messages/{id}")),
-        Messages::Timeline { id, server } => (id, server, format!("/v1/messages/{id}/timeline")),
+    let (doing, method, id, server, step) = match args {
+        Messages::Get { id, server } => ("look at", Method::GET, id, server, ""),
+        Messages::Timeline { id, server } => ("look at", Method::GET, id, server, "/timeline"),
+        Messages::Cancel { id, server } => ("cancel", Method::POST, id, server, "/cancel"),
+        Messages::Replay { id, server } => ("replay", Method::POST, id, server, "/replay"),
     };
     let client = Client::new(server)?;
-    let doing = format!("look at message {id}");
-    let answer = block_on(client.send(&doing, client.request(Method::GET, &path)))?;
+    let doing = format!("{doing} message {id}");
+    let path = format!("/v1/messages/{id}{step}");
+    let answer = block_on(client.send(&doing, client.request(method, &path)))?;
     output.answer(&answer.body, || match args {
-        Messages::Get { .. } => fields(&answer.body),
         Messages::Timeline { .. } => timeline(&answer.body),
+        _ => fields(&answer.body),
     });
     Ok(ExitCode::SUCCESS)
 }
 
 /// Every field on a line of its own, in the order of the document.
-fn fields(message: &Value) -> String {
+pub(super) fn fields(message: &Value) -> String {
     let Some(fields) = message.as_object() else {
         return message.to_string();
     };

@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub(crate) mod agent;
+pub(crate) mod agents;
 pub(crate) mod back_office;
 pub(crate) mod bench;
 pub(crate) mod config;

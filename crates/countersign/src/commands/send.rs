@@ -196,6 +196,7 @@ fn body(args: &Send) -> Result<Value, Failure> {
     optional("content_type", content_type.map(Value::from));
     optional("order_key", args.order.clone().map(Value::from));
     optional("expires_in", args.expires.clone().map(Value::from));
+    optional("not_before", args.not_before.clone().map(Value::from));
     optional("max_attempts", args.max_attempts.map(Value::from));
     Ok(Value::Object(body))
 }

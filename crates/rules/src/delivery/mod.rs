@@ -481,6 +481,8 @@ pub struct View {
     pub agent: AgentName,
     /// Whether the recipient is connected and ready.
     pub online: bool,
+    /// Its number among the recipient's messages; zero while it is not due.
+    pub seq: Seq,
     /// Its last record; each names the one before.
     pub last: Position,
     /// Pushes of the current generation.
@@ -646,7 +648,10 @@ impl Machine for Centre {
     }
 
     fn grows(input: &Input) -> bool {
-        matches!(input, Input::Submit(_) | Input::Register { .. })
+        matches!(
+            input,
+            Input::Submit(_) | Input::Register { .. } | Input::Reprocess { .. }
+        )
     }
 
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {

@@ -133,6 +133,7 @@ impl State {
             place: place_of(message),
             agent: queue.name.clone(),
             online: queue.live.is_some(),
+            seq: message.number(),
             last: message.last,
             pushes: if ended { 0 } else { message.pushes },
             generation: message.generation,
