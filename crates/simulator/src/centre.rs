@@ -112,6 +112,9 @@ impl Role for Centre {
                 };
                 world.answer_send(call, answer);
             }
+            (Ticket::Operate { number }, Reply::Operated(result)) => {
+                world.operated(number, result);
+            }
             (Ticket::Connect { connection }, Reply::Connected(result)) => {
                 world.hub_connected(connection, result.ok());
             }
@@ -519,7 +522,7 @@ impl World {
         let number = |recipient: u32| recipient as usize;
         match record {
             Record::Started { .. } => Fact::Started,
-            Record::Accepted(accepted) => Fact::Accepted {
+            Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => Fact::Accepted {
                 id: accepted.id,
                 agent: agent_number(
                     &countersign_rules::AgentName::parse(accepted.to).expect("it was a name"),
@@ -527,6 +530,23 @@ impl World {
                 seq: accepted.seq,
                 key: accepted.key,
                 expires_at: accepted.expires_at,
+            },
+            Record::Due { at, id, seq, .. } => Fact::Due { id, seq, at },
+            Record::Reprocessed {
+                id,
+                generation,
+                seq,
+                ..
+            } => Fact::Reprocessed {
+                id,
+                generation,
+                seq,
+            },
+            Record::Paused {
+                recipient, paused, ..
+            } => Fact::Paused {
+                agent: number(recipient),
+                paused,
             },
             Record::Offered {
                 id,

@@ -48,6 +48,20 @@ pub enum Fact {
         attempt: u32,
         cause: Cause,
     },
+    Due {
+        id: MessageId,
+        seq: Seq,
+        at: Timestamp,
+    },
+    Reprocessed {
+        id: MessageId,
+        generation: u32,
+        seq: Seq,
+    },
+    Paused {
+        agent: usize,
+        paused: bool,
+    },
     Connected {
         agent: usize,
         term: Term,
@@ -96,7 +110,13 @@ pub enum Event {
     /// A sender asks for the first time; `request` counts from 0.
     SendInvoke { request: usize, wish: Wish },
     /// The send API made up an id and handed the request to the centre.
-    Submit { request: usize, id: MessageId },
+    Submit {
+        request: usize,
+        id: MessageId,
+        not_before: Option<Timestamp>,
+    },
+    /// An operator was told that a message is taken back.
+    Cancelled { id: MessageId },
     /// The centre let a receipt out.
     Receipt { id: MessageId },
     /// The sender has its receipt.
@@ -242,6 +262,7 @@ impl Event {
         match self {
             Event::Submit { id, .. }
             | Event::Receipt { id }
+            | Event::Cancelled { id }
             | Event::SendOk { id, .. }
             | Event::Push { id, .. }
             | Event::Arrived { id, .. }
@@ -257,6 +278,8 @@ impl Event {
                 fact:
                     Fact::Accepted { id, .. }
                     | Fact::Offered { id, .. }
+                    | Fact::Due { id, .. }
+                    | Fact::Reprocessed { id, .. }
                     | Fact::Overdue { id }
                     | Fact::Stored { id }
                     | Fact::Settled { id, .. }

@@ -60,6 +60,7 @@ impl World {
         };
         let still = centre.writing.is_none() && centre.engine.is_idle() && acks.writing.is_none();
         self.senders_done()
+            && self.operator_is_done()
             && still
             && centre.engine.machine().state().counters().pending == 0
             && self.owed().iter().all(|owed| *owed == 0)
@@ -96,6 +97,8 @@ impl World {
         stats.rejected = counters.rejected;
         stats.dead = counters.dead;
         stats.expired = counters.expired;
+        stats.cancelled = counters.cancelled;
+        stats.reprocessed = counters.reprocessed;
         stats.pushes_again = counters.pushes_again;
         let again = checker
             .history

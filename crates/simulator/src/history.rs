@@ -29,7 +29,11 @@ pub struct Message {
     pub request: usize,
     /// Its recipient.
     pub agent: usize,
-    /// Its number.
+    /// Which life of it.
+    pub generation: u32,
+    /// Whether it was sent for later.
+    pub for_later: bool,
+    /// Its number; zero while it is not due.
     pub seq: Seq,
     /// Its life.
     pub expires_at: Option<Timestamp>,
@@ -62,6 +66,8 @@ pub struct Agent {
     pub joining: BTreeMap<Term, u64>,
     /// Said ready in this term.
     pub ready: bool,
+    /// An operator holds everything back from it.
+    pub paused: bool,
     /// Last epoch it told.
     pub epoch: u64,
     /// Number of the event that ended its last connection.
@@ -91,6 +97,10 @@ pub struct History {
     pub requests: Vec<Request>,
     /// Ids the send API made up, and for which request.
     pub submitted: BTreeMap<MessageId, usize>,
+    /// When those are due that were sent for later, and have not come due.
+    pub not_before: BTreeMap<MessageId, Timestamp>,
+    /// Messages of which an operator was told that they are taken back.
+    pub cancelled: BTreeSet<MessageId>,
     /// Accepted messages.
     pub messages: BTreeMap<MessageId, Message>,
     /// Which message a key stands for.
@@ -161,8 +171,18 @@ impl History {
                 ok: None,
                 id: None,
             }),
-            Event::Submit { request, id } => {
+            Event::Submit {
+                request,
+                id,
+                not_before,
+            } => {
                 self.submitted.insert(*id, *request);
+                if let Some(not_before) = not_before {
+                    self.not_before.insert(*id, *not_before);
+                }
+            }
+            Event::Cancelled { id } => {
+                self.cancelled.insert(*id);
             }
             Event::SendOk { request, id, .. } => self.confirm(*request, *id, number),
             Event::Recorded { fact, .. } => self.record(fact, number),
@@ -244,7 +264,9 @@ impl History {
         }
         known.ok = Some(number);
         let (to, lane) = (known.wish.to, known.wish.lane);
-        let Some(message) = self.messages.get(&id).filter(|m| m.end.is_none()) else {
+        // What was sent for later, or is done once more, was in nobody's way when it was confirmed.
+        let is_under_way = |m: &&Message| m.end.is_none() && !m.for_later && m.generation == 1;
+        let Some(message) = self.messages.get(&id).filter(is_under_way) else {
             return;
         };
         if !message.committed {
@@ -296,6 +318,8 @@ impl History {
                     Message {
                         request,
                         agent,
+                        generation: 1,
+                        for_later: seq == 0,
                         seq,
                         expires_at,
                         offers: 0,
@@ -308,11 +332,40 @@ impl History {
                         started: false,
                     },
                 );
-                self.agents[agent].waiting.insert(seq, id);
+                if seq > 0 {
+                    self.agents[agent].waiting.insert(seq, id);
+                }
                 if key != [0; 16] {
                     self.keys.insert(key, id);
                 }
             }
+            Fact::Due { id, seq, .. } => {
+                self.not_before.remove(&id);
+                self.enqueue(id, seq);
+            }
+            Fact::Reprocessed {
+                id,
+                generation,
+                seq,
+            } => {
+                self.cancelled.remove(&id);
+                // It is wanted now, whatever its sender wanted.
+                self.not_before.remove(&id);
+                if let Some(message) = self.messages.get_mut(&id) {
+                    message.generation = generation;
+                    message.expires_at = None;
+                    message.offers = 0;
+                    message.last_offer = 0;
+                    message.pushed.clear();
+                    message.overdue = 0;
+                    message.received = false;
+                    message.end = None;
+                    message.committed = false;
+                    message.started = false;
+                }
+                self.enqueue(id, seq);
+            }
+            Fact::Paused { agent, paused } => self.agents[agent].paused = paused,
             Fact::Offered { id, .. } => {
                 if let Some(message) = self.messages.get_mut(&id) {
                     message.offers += 1;
@@ -380,6 +433,13 @@ impl History {
         }
     }
 
+    fn enqueue(&mut self, id: MessageId, seq: Seq) {
+        if let Some(message) = self.messages.get_mut(&id) {
+            message.seq = seq;
+            self.agents[message.agent].waiting.insert(seq, id);
+        }
+    }
+
     /// The newest connection that is ready is the current one.
     fn make_current(&mut self, agent: usize, term: Term, number: usize) {
         let agent = &mut self.agents[agent];
@@ -423,7 +483,7 @@ impl History {
         let agent = &mut self.agents[message.agent];
         agent.waiting.remove(&message.seq);
         agent.received.remove(&message.seq);
-        if !arrived {
+        if !arrived && message.seq > 0 {
             agent.gaps.insert(message.seq);
         }
         for lanes in [&mut agent.uncommitted, &mut agent.unstarted] {

@@ -36,6 +36,8 @@ pub enum Invariant {
     I19,
     I20,
     I21,
+    I24,
+    I25,
     I28,
 }
 
@@ -64,6 +66,8 @@ impl Invariant {
             Invariant::I19 => "full disk and failed flush",
             Invariant::I20 => "corruption is never served and never silent",
             Invariant::I21 => "clocks do not matter to safety",
+            Invariant::I24 => "replay makes attempts, not messages",
+            Invariant::I25 => "expiry, cancel and a later instant are decisions",
             Invariant::I28 => "records equal state",
         }
     }
@@ -107,11 +111,14 @@ pub const EVENT_CHECKS: &[(Invariant, EventCheck)] = &[
     (Invariant::I13, i13_lower_ones_first_after_a_connect),
     (Invariant::I14, i14_only_the_current_term_is_pushed_to),
     (Invariant::I15, i15_no_push_after_the_tokens_end),
+    (Invariant::I16, i16_nothing_for_whom_everything_is_held_back),
     (Invariant::I17, i17_what_was_refused_was_not_kept),
     (Invariant::I18, i18_what_was_read_was_acted_on),
     (Invariant::I19, i19_a_failed_flush_is_no_success),
     (Invariant::I20, i20_damage_is_reported),
     (Invariant::I21, i21_only_an_expiry_expires),
+    (Invariant::I24, i24_a_replay_is_another_life),
+    (Invariant::I25, i25_decisions_hold),
 ];
 
 fn broken<T>(
@@ -258,6 +265,7 @@ pub fn i4_counters_equal_records(history: &History, state: &State) -> Verdicts {
         ("rejected", counters.rejected, ended(End::Rejected)),
         ("dead", counters.dead, ended(End::Dead)),
         ("expired", counters.expired, ended(End::Expired)),
+        ("cancelled", counters.cancelled, ended(End::Cancelled)),
     ];
     for (what, counted, recorded) in pairs {
         if counted != recorded {
@@ -335,7 +343,10 @@ fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
             ..
         } => {
             let received = history.agents[*agent].received.values();
-            let has = |id: &&MessageId| history.committed.contains(&(*agent, **id, 1));
+            let has = |id: &&MessageId| {
+                let generation = history.messages.get(id).map_or(1, |m| m.generation);
+                history.committed.contains(&(*agent, **id, generation))
+            };
             if received.clone().all(|id| has(&id)) {
                 let says = format!("agent {agent} has all that it said to have");
                 return broken(Invariant::I7, received.copied(), says);
@@ -354,7 +365,8 @@ fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
             let agent = &history.agents[message.agent];
             let since = message.last_offer;
             let happened = match cause {
-                Cause::New => message.offers == 0,
+                Cause::New => message.offers == 0 && message.generation == 1,
+                Cause::Reprocessed => message.offers == 0 && message.generation > 1,
                 Cause::Disconnected => agent.ended > since,
                 Cause::Restarted => history.centre_started > since,
                 Cause::Overdue => message.overdue > since,
@@ -486,7 +498,9 @@ fn i11_acks_are_durable_and_exact(history: &History, event: &Event) -> Verdicts 
             }
             let stage = stage_of(*end);
             let owner = |(agent, ack): &(usize, countersign_rules::ack::Ack)| {
-                *agent == message.agent && ack.item.message == *id
+                *agent == message.agent
+                    && ack.item.message == *id
+                    && ack.item.generation == message.generation
             };
             let first = history
                 .acks
@@ -628,6 +642,28 @@ pub fn i16_the_window_holds(state: &State, messages_max: u32, bytes_max: u64) ->
     Ok(())
 }
 
+/// I16: nothing is pushed to an agent from whom an operator holds everything back.
+fn i16_nothing_for_whom_everything_is_held_back(history: &History, event: &Event) -> Verdicts {
+    let Event::Recorded {
+        fact: Fact::Offered { id, .. },
+        ..
+    } = event
+    else {
+        return Ok(());
+    };
+    let message = history.messages.get(id);
+    match message.filter(|message| history.agents[message.agent].paused) {
+        None => Ok(()),
+        Some(message) => {
+            let says = format!(
+                "{id} was pushed to agent {}, which is paused",
+                message.agent
+            );
+            broken(Invariant::I16, [*id], says)
+        }
+    }
+}
+
 /// I17: a refusal keeps nothing.
 fn i17_what_was_refused_was_not_kept(history: &History, event: &Event) -> Verdicts {
     match event {
@@ -659,7 +695,7 @@ fn i18_what_was_read_was_acted_on(history: &History, event: &Event) -> Verdicts 
         let Some(message) = history.messages.get(&id) else {
             continue;
         };
-        let counts = message.agent == *agent && ack.item.generation == 1;
+        let counts = message.agent == *agent && ack.item.generation == message.generation;
         let done = match ack.item.stage {
             Stage::Stored => {
                 message.received || message.end.is_some() || history.stale_receipts.contains(&id)
@@ -746,6 +782,56 @@ fn i21_only_an_expiry_expires(history: &History, event: &Event) -> Verdicts {
     broken(Invariant::I21, [*id], says)
 }
 
+/// I24: a replay is another life of a message that had ended, and the next one.
+fn i24_a_replay_is_another_life(history: &History, event: &Event) -> Verdicts {
+    let Event::Recorded {
+        fact: Fact::Reprocessed { id, generation, .. },
+        ..
+    } = event
+    else {
+        return Ok(());
+    };
+    match history.messages.get(id) {
+        Some(message) if message.end.is_some() && *generation == message.generation + 1 => Ok(()),
+        message => {
+            let says = format!("{id} begins life {generation} after {message:?}");
+            broken(Invariant::I24, [*id], says)
+        }
+    }
+}
+
+/// I25: nothing is pushed of a message that has ended, of one that an operator was told is taken
+/// back, or of one before it is due; and none comes due before its instant.
+fn i25_decisions_hold(history: &History, event: &Event) -> Verdicts {
+    let says = match event {
+        Event::Recorded {
+            fact: Fact::Offered { id, .. },
+            ..
+        } => {
+            let end = history.messages.get(id).and_then(|message| message.end);
+            match (end, history.not_before.get(id)) {
+                (Some(end), _) => format!("{id} is pushed and has ended as {end:?}"),
+                _ if history.cancelled.contains(id) => {
+                    format!("{id} is pushed and was said to be taken back")
+                }
+                (None, Some(at)) => format!("{id} is pushed and not due before {at}"),
+                (None, None) => return Ok(()),
+            }
+        }
+        Event::Recorded {
+            fact: Fact::Due { id, at, .. },
+            ..
+        } => match history.not_before.get(id) {
+            Some(not_before) if at < not_before => {
+                format!("{id} came due at {at}, before {not_before}")
+            }
+            _ => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    broken(Invariant::I25, event.about(), says)
+}
+
 /// I28: the state rebuilt from the journal is the state.
 pub fn i28_records_equal_state(live: &State, rebuilt: &State) -> Verdicts {
     if live == rebuilt {
@@ -762,7 +848,8 @@ pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
         let Some(message) = history.messages.get(&id) else {
             continue;
         };
-        if message.agent != *agent || ack.item.stage == Stage::Stored {
+        let is_its_word = message.agent == *agent && message.generation == ack.item.generation;
+        if !is_its_word || ack.item.stage == Stage::Stored {
             continue;
         }
         if !matches!(state.place(id), Some(Place::Ended(_))) {

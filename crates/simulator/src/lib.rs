@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `scenario` | the seed expanded into options |
 //! | `world`, `hosts`, `node` | the queue of what happens next, and the loop of a host taken apart |
-//! | `centre`, `acks`, `agents`, `office`, `senders` | the parties |
+//! | `centre`, `acks`, `agents`, `office`, `senders`, `operators` | the parties |
 //! | `faults` | what goes wrong |
 //! | [`event`], [`history`], [`invariants`] | what can happen, what did, and what had to hold |
 //! | [`planted`] | the known defects that prove the judges |
@@ -29,6 +29,7 @@ mod finish;
 mod hosts;
 mod node;
 mod office;
+mod operators;
 mod scenario;
 mod senders;
 mod stats;

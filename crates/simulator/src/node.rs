@@ -14,6 +14,7 @@ use std::hash::{DefaultHasher, Hasher};
 pub(crate) enum Ticket {
     Nobody,
     Send { call: u64 },
+    Operate { number: u64 },
     Connect { connection: u64 },
     Ready { connection: u64 },
     Standing { connection: u64 },

@@ -84,6 +84,14 @@ pub const PLANTED: &[PlantedBug] = &[
     rules("no-supersede", Invariant::I14, InRules::NoSupersede),
     around("no-token-guard", Invariant::I15, Around::NoTokenGuard),
     around("no-window", Invariant::I16, Around::NoWindow),
+    rules("push-paused", Invariant::I16, InRules::PushPaused),
+    rules("same-generation", Invariant::I24, InRules::SameGeneration),
+    rules(
+        "cancel-without-record",
+        Invariant::I25,
+        InRules::CancelWithoutRecord,
+    ),
+    rules("push-before-due", Invariant::I25, InRules::PushBeforeDue),
     rules(
         "cursor-before-acks",
         Invariant::I18,

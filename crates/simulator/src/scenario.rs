@@ -56,6 +56,8 @@ pub struct Scenario {
     pub snapshot_every_bytes: u64,
     /// Journal bytes beyond which long-lived messages are copied forward.
     pub carry_beyond_bytes: u64,
+    /// Half the longest pause between two decisions of the operator, in microseconds.
+    pub operator_pause_us: u64,
     /// Mean pause between two faults, in microseconds.
     pub fault_pause_us: u64,
     /// Share of faults that are crashes, in percent.
@@ -94,6 +96,7 @@ impl Scenario {
             witness_every: one_of(&[1, 4, 256]) as u32,
             snapshot_every_bytes: one_of(&[2 << 10, 8 << 10, 1 << 20]),
             carry_beyond_bytes: one_of(&[8 << 10, 32 << 10]),
+            operator_pause_us: one_of(&[300_000, 1_000_000, 100_000_000]),
             fault_pause_us: one_of(&[150_000, 600_000, 2_000_000]),
             crash_percent: one_of(&[10, 40, 80]),
             stale_bytes: one_of(&[0, 1]) == 1,

@@ -45,6 +45,7 @@ pub(crate) struct Wishes {
 struct Plan {
     wish: Wish,
     life: Option<Duration>,
+    wait: Option<Duration>,
     attempts_max: Option<u32>,
 }
 
@@ -144,9 +145,11 @@ impl World {
         }
         let life_s = 1 + self.random.below(30);
         let attempts = 1 + self.random.below(4) as u32;
+        let wait_ms = 1 + self.random.below(20_000);
         Plan {
             wish,
             life: self.chance(10).then(|| Duration::from_secs(life_s)),
+            wait: self.chance(8).then(|| Duration::from_millis(wait_ms)),
             attempts_max: self.chance(20).then_some(attempts),
         }
     }
@@ -161,9 +164,17 @@ impl World {
         };
         send.id = Some(id);
         let request = send.request;
-        self.tell(Event::Submit { request, id });
         let plan = self.wishes.made[request].clone();
         let now = self.clock(Host::Centre);
+        // A sender has a clock of its own.
+        let not_before = plan.wait.map(|wait| self.true_clock() + wait);
+        let not_before = not_before.filter(|at| *at > now);
+        let begins = not_before.unwrap_or(now);
+        self.tell(Event::Submit {
+            request,
+            id,
+            not_before,
+        });
         let submission = Submission {
             id,
             tenant: tenant(),
@@ -173,8 +184,8 @@ impl World {
             key: plan.wish.key,
             fingerprint: plan.wish.fingerprint,
             body_sha256: [0; 32],
-            expires_at: plan.life.map(|life| now + life),
-            not_before: None,
+            expires_at: plan.life.map(|life| begins + life),
+            not_before,
             attempts_max: plan.attempts_max,
             correlation_id: String::new(),
             causation_id: String::new(),

@@ -24,6 +24,9 @@ pub struct Stats {
     pub rejected: u64,
     pub dead: u64,
     pub expired: u64,
+    pub cancelled: u64,
+    pub reprocessed: u64,
+    pub operated: u64,
     pub pushes: u64,
     pub pushes_again: u64,
     pub causes: BTreeMap<&'static str, u64>,
@@ -85,7 +88,7 @@ impl Stats {
             ($($field:ident)*) => { $(self.$field += other.$field;)* };
         }
         sum!(runs quiet_runs virtual_us sent confirmed unknown refused repeated refused_for_space
-            accepted processed rejected dead expired pushes pushes_again strays effects
+            accepted processed rejected dead expired cancelled reprocessed operated pushes pushes_again strays effects
             effects_repeated possibly_repeated posts acks acks_while_centre_down restarts
             failed_opens snapshots segments_trimmed copied_forward appends_without_space flips
             flips_reported records_read_damaged);
@@ -135,8 +138,15 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             f,
-            "ended          accepted {} · processed {} · rejected {} · dead {} · expired {}",
-            self.accepted, self.processed, self.rejected, self.dead, self.expired
+            "ended          accepted {} · processed {} · rejected {} · dead {} · expired {} · cancelled {} · done once more {} · decisions of operators {}",
+            self.accepted,
+            self.processed,
+            self.rejected,
+            self.dead,
+            self.expired,
+            self.cancelled,
+            self.reprocessed,
+            self.operated
         )?;
         writeln!(
             f,

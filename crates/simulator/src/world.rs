@@ -7,6 +7,7 @@ use crate::event::{Event, Host};
 use crate::hosts::Role;
 use crate::node::{Node, Stage, Ticket};
 use crate::office::{Call, Office, Said};
+use crate::operators::Operator;
 use crate::planted::{Around, PlantedBug};
 use crate::scenario::{Scenario, is};
 use crate::senders::{Answer, SendCall, Sender, Wishes};
@@ -108,6 +109,7 @@ pub(crate) enum Happening {
         call: u64,
         taken: bool,
     },
+    OperatorActs,
     PullWakes,
     PullArrives {
         after: Position,
@@ -158,6 +160,7 @@ pub(crate) struct World {
     pub(crate) acks: Node<AckStore>,
     pub(crate) agents: Vec<AgentHost>,
     pub(crate) office: Office,
+    pub(crate) operator: Operator,
     pub(crate) wishes: Wishes,
     pub(crate) senders: Vec<Sender>,
     pub(crate) sends: BTreeMap<u64, SendCall>,
@@ -190,6 +193,7 @@ impl World {
             connections: BTreeMap::new(),
             pulling: Pulling::default(),
             office: Office::default(),
+            operator: Operator::default(),
             wishes: Wishes::default(),
             sends: BTreeMap::new(),
             posts: BTreeMap::new(),
@@ -225,6 +229,7 @@ impl World {
             self.later(50 * MS, Happening::SenderActs { sender });
         }
         self.later(100 * MS, Happening::PullWakes);
+        self.later(SECOND, Happening::OperatorActs);
         if self.scenario.faults {
             self.later(SECOND, Happening::FaultStrikes);
         }
@@ -343,6 +348,7 @@ impl World {
             Happening::PosterWakes { agent, life } => self.poster_wakes(agent, life),
             Happening::PostArrives { call, copy } => self.post_arrives(call, copy),
             Happening::PostAnswered { call, taken } => self.post_answered(call, taken),
+            Happening::OperatorActs => self.operator_acts(),
             Happening::PullWakes => self.pull_wakes(),
             Happening::PullArrives { after, life } => self.pull_arrives(after, life),
             Happening::PullAnswered {

@@ -300,8 +300,8 @@ impl Site {
         };
         self.write(&record, out);
         out.effect(Effect::Owing);
-        // A deliberate reprocessing may come from below the floor; a first life cannot.
-        if generation == 1 && self.state.is_below_floor(arrival.seq) {
+        // Each life of a message has a number of its own, so none can come from below the floor.
+        if self.state.is_below_floor(arrival.seq) {
             self.end_forgotten(id, generation, now, out);
         }
         true

@@ -145,6 +145,31 @@ fn what_will_never_be_pushed_again_is_forgotten_once_it_is_done_and_told() {
 }
 
 #[test]
+fn a_stray_push_of_a_later_life_is_not_worked_on_again_either() {
+    let mut world = World::new();
+    world.welcomed(5, 1);
+    let again = Arrival {
+        generation: 2,
+        seq: 7,
+        ..arrival(1, "default")
+    };
+    assert!(world.arrive(again.clone()));
+    world.working();
+    let worked = Input::Worked {
+        id: again.id,
+        generation: 2,
+        attempt: 1,
+        result: done(),
+        duration_ms: 1,
+    };
+    world.input(worked);
+    world.post_all();
+    world.welcomed(5, 8);
+    assert!(world.arrive(again));
+    assert_eq!(world.working(), []);
+}
+
+#[test]
 fn a_push_from_below_the_floor_is_not_worked_on_and_ends_where_a_person_sees_it() {
     let mut world = World::new();
     world.welcomed(5, 1);
