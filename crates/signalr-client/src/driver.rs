@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, Invocation as Call, RecordSplitter};
+use signalr_protocol::{HubMessage, Invocation as Call, RecordSplitter, Replay};
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{self, Permit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -17,9 +17,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use crate::connect::Redial;
 use crate::connection::Shared;
 use crate::incoming::{Invocation, Reply};
-use crate::outbox::Next;
+use crate::outbox::{Frame, Next};
 use crate::refresh::Refresher;
-use crate::resume::{Replay, Resumption};
+use crate::resume::Resumption;
 use crate::transport::{Link, Receiver, Sender};
 use crate::{Closed, Options, Transport, codec};
 
@@ -160,7 +160,7 @@ async fn write(
     sender: &mut Sender,
     shared: &Shared,
     limits: Limits,
-    again: Option<Replay>,
+    again: Option<Replay<Frame>>,
 ) -> Closed {
     match write_all(sender, shared, limits, again).await {
         Ok(()) => Closed::ByClient,
@@ -173,7 +173,7 @@ async fn write_all(
     sender: &mut Sender,
     shared: &Shared,
     limits: Limits,
-    again: Option<Replay>,
+    again: Option<Replay<Frame>>,
 ) -> Result<(), Closed> {
     let resumption = shared.resumption.as_ref();
     if let Some(again) = again {
@@ -210,7 +210,11 @@ async fn write_all(
 }
 
 /// The first that a server hears on a socket which takes over.
-async fn send_again(sender: &mut Sender, again: Replay, limits: Limits) -> Result<(), Closed> {
+async fn send_again(
+    sender: &mut Sender,
+    again: Replay<Frame>,
+    limits: Limits,
+) -> Result<(), Closed> {
     send(sender, codec::sequence(again.first), limits).await?;
     for frame in again.frames {
         send(sender, frame.bytes, limits).await?;
@@ -395,21 +399,9 @@ impl Inbound {
 
 /// Keeps the books of stateful reconnect. False: the message came before, or belongs to those books alone.
 fn is_due(shared: &Shared, message: &HubMessage<'_>) -> Result<bool, Closed> {
-    let Some(resumption) = &shared.resumption else {
-        return Ok(true);
-    };
-    match message {
-        HubMessage::Sequence { sequence_id } => {
-            resumption.on_sequence(*sequence_id)?;
-            Ok(false)
-        }
-        _ if resumption.awaits_sequence() => Ok(false),
-        HubMessage::Ack { sequence_id } => {
-            resumption.on_ack(*sequence_id);
-            Ok(false)
-        }
-        message if message.message_type().is_sequenced() => Ok(resumption.on_message()),
-        _ => Ok(true),
+    match &shared.resumption {
+        Some(resumption) => resumption.is_due(message),
+        None => Ok(true),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The SignalR wire, for servers and clients: hub messages, their JSON and MessagePack codecs, framing,
-//! handshake and negotiation.
+//! handshake and negotiation, and the books of stateful reconnect ([`Sequences`]).
 //!
 //! Promise: bytes in, values out, and back. Arguments and results stay raw until the caller knows
 //! the type they are meant for, so that a message which is only passed on is never parsed twice.
 //! Two readers exist, because the official server and the official clients do not accept the same
 //! texts: see [`Reader`].
+//!
+//! Both ends of a stateful reconnect keep their books in [`Sequences`].
 //!
 //! Left out on purpose: sockets, clocks, tasks and random ids. The crate is `no_std`; those belong
 //! to `signalr-server` and `signalr-client`.
@@ -37,6 +39,7 @@ pub mod messagepack;
 pub mod negotiate;
 mod raw;
 mod records;
+mod sequences;
 
 pub use any::AnyValue;
 pub use arguments::BindError;
@@ -46,6 +49,7 @@ pub use message::{
 };
 pub use raw::{Encoding, Raw, WriteError};
 pub use records::{RECORD_SEPARATOR, RecordSplitter, RecordTooLarge, Records};
+pub use sequences::{Incoming, Replay, SequenceAhead, Sequences};
 
 /// Whose rules decide what is acceptable in a message.
 ///
