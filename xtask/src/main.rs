@@ -7,8 +7,12 @@ mod bench_peers;
 mod bench_signalr;
 mod checkout;
 mod client_cases;
+mod conformance;
+mod dotnet_peers;
 mod end_to_end;
+mod servers;
 mod steps;
+mod suite;
 mod test;
 mod tidy;
 mod torture;
@@ -22,8 +26,11 @@ usage: cargo xtask <command>
   tidy           the house rules only: arrows between crates, manifests, sources
   e2e            end-to-end tests of real processes and of the official SignalR client
                  [--release]  test the optimised binary
+  conformance    the conformance harness and the official .NET client against our server; the original and that client
+                 are those of the folder COUNTERSIGN_DOTNET_PEERS, or of dotnet-peers-linux-x64.tar.xz near the checkout
+                 [javascript] [python] [dotnet]  only these
   client-cases   our client, the official Java one and the Go one against our server; against the original too
-                 where COUNTERSIGN_DOTNET_PEERS names the folder that it was unpacked into
+                 where it is found, as above
   bench-peers    our product and the least a server can do, in turn, as ratios
                  [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
   bench-signalr  signalr-server, the original and the `ws` package in turn, as ratios: broadcasts, echo, idle memory,
@@ -42,6 +49,7 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "tidy" => tidy::run(),
         "e2e" => end_to_end::run(rest),
+        "conformance" => conformance::run(rest),
         "client-cases" => client_cases::run(),
         "bench-peers" => bench_peers::run(rest),
         "bench-signalr" => bench_signalr::run(rest),

@@ -64,6 +64,12 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
+/// Installs a package of the system, where the system is Debian or one like it.
+pub(crate) fn install_package(name: &str) -> Result<()> {
+    must_run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    must_run(Command::new("apt-get").args(["install", "--yes", "--quiet", name]))
+}
+
 /// A cargo command in the checkout's root, with the cargo that runs us.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

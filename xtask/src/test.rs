@@ -1,14 +1,16 @@
 //! The one test command: everything that is fast enough for every change.
 //!
 //! Promise: on a machine with Rust, Node.js 20 and git it needs nothing installed by hand; what it
-//! needs beyond the repository it installs first. One check may be left out, and is then announced:
-//! the advisories, when their database cannot be reached.
+//! needs beyond the repository it installs first. Two checks may be left out, and are then announced:
+//! the advisories, when their database cannot be reached, and what needs the original, where that is not found.
 //! Left out on purpose: `torture`, `bench-peers` and long simulator runs, which take minutes each.
 
 use anyhow::Result;
 
 use crate::client_cases;
+use crate::conformance;
 use crate::end_to_end;
+use crate::servers;
 use crate::steps::{Steps, cargo, must_run, succeeds};
 use crate::tidy;
 
@@ -54,6 +56,9 @@ pub(crate) fn run() -> Result<()> {
     steps.step("official client", || {
         end_to_end::official_client(end_to_end::Build::Debug)
     })?;
+    if servers::ours_is_complete()? {
+        conformance::run_steps(&mut steps)?;
+    }
     client_cases::run_steps(&mut steps)?;
     steps.finish();
     Ok(())
