@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use signalr_protocol::{CompletionResult, Raw};
 
 use crate::uploads::{self, Items, Uploads};
-use crate::{Arguments, CallError, Connection, Streaming, codec};
+use crate::{Arguments, CallError, Connection, Streaming};
 
 /// A call of a method, with streams among its arguments if it wants some. Nothing is sent until it is told how the
 /// answer is wanted: [`invoke`](Self::invoke), [`stream`](Self::stream) or [`send`](Self::send).
@@ -17,7 +17,7 @@ pub struct Call<'a> {
     connection: &'a Connection,
     target: &'a str,
     /// Written at once, so that the futures hold no more than bytes.
-    arguments: Result<Vec<u8>, CallError>,
+    arguments: Result<Raw<'static>, CallError>,
     uploads: Vec<Items>,
 }
 
@@ -27,8 +27,8 @@ impl<'a> Call<'a> {
         target: &'a str,
         arguments: impl Arguments,
     ) -> Self {
-        let mut written = Vec::new();
-        let arguments = arguments.write(&mut written).map(|()| written);
+        let encoding = connection.shared().codec.0;
+        let arguments = arguments.write(encoding).map(Raw::into_owned);
         Self {
             connection,
             target,
@@ -48,7 +48,8 @@ impl<'a> Call<'a> {
         S: Stream + Send + 'static,
         S::Item: Serialize,
     {
-        self.uploads.push(uploads::items(items));
+        self.uploads
+            .push(uploads::items(self.connection.shared().codec.0, items));
         self
     }
 
@@ -60,7 +61,8 @@ impl<'a> Call<'a> {
         T: Serialize,
         E: fmt::Display,
     {
-        self.uploads.push(uploads::try_items(items));
+        self.uploads
+            .push(uploads::try_items(self.connection.shared().codec.0, items));
         self
     }
 
@@ -86,7 +88,7 @@ impl<'a> Call<'a> {
         uploads.answered();
         match answer {
             Some(CompletionResult::Value(value)) => Ok(value),
-            Some(CompletionResult::Void) => Ok(Raw::json(&b"null"[..])),
+            Some(CompletionResult::Void) => Ok(shared.codec.null()),
             Some(CompletionResult::Error(error)) => Err(CallError::Failed(error.into_owned())),
             None => Err(shared.why_closed().into()),
         }
@@ -132,8 +134,8 @@ impl<'a> Call<'a> {
             .iter()
             .map(|_| shared.calls.next_id().to_string())
             .collect();
-        let arguments = Raw::json(&arguments[..]);
-        let message = codec::call(self.target, id, arguments, &ids, is_streaming);
+        let codec = shared.codec;
+        let message = codec.call(self.target, id, arguments, &ids, is_streaming);
         shared.send(&message).await?;
         Ok(Uploads::start(shared, ids, self.uploads))
     }

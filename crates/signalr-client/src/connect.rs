@@ -21,7 +21,7 @@ use crate::token::Credentials;
 use crate::transport::{
     Link, Requests, connect_long_polling, connect_server_sent_events, connect_websocket,
 };
-use crate::{Closed, Connection, Error, Incoming, Options, ReconnectPolicy, Transport, codec};
+use crate::{Closed, Connection, Encoding, Error, Incoming, Options, ReconnectPolicy, Transport};
 
 /// Makes connections with the same options, one or many. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,8 +41,9 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`Error::Options`] when TLS cannot be set up on this machine.
+    /// [`Error::Options`] when TLS cannot be set up on this machine, or when none of the transports carries the encoding.
     pub fn new(options: Options) -> Result<Self, Error> {
+        can_carry(&options)?;
         let tls = tls::from_options(&options)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(rustls_config(&tls))
@@ -84,7 +85,7 @@ impl Connector {
             true => self.attach_unnegotiated().await?,
             false => self.attach().await?,
         };
-        let hello = codec::handshake_request(options.encoding, session.facts.is_stateful);
+        let hello = options.codec().handshake_request(session.facts.is_stateful);
         let established = within(options.handshake_timeout, "shake hands", async {
             shake_hands(link, hello, options.receive_bytes_max).await
         })
@@ -113,7 +114,7 @@ impl Connector {
         loop {
             let destination = negotiate(&self.inner.http, options).await?;
             let Some(transport) = failures.next_transport(&destination, options) else {
-                return Err(failures.into_error(&destination));
+                return Err(failures.into_error(&destination, options.encoding));
             };
             match self.open(destination, transport).await {
                 Ok(attached) => return Ok(attached),
@@ -253,7 +254,7 @@ struct Failures {
 impl Failures {
     /// The first of the server's list that both sides can use and that was not tried yet.
     fn next_transport(&self, at: &Destination, options: &Options) -> Option<Transport> {
-        let format = options.encoding.transfer_format();
+        let format = options.codec().transfer_format();
         let offers = at.offer.iter().flat_map(|offer| &offer.transports);
         offers
             .filter(|offer| offer.carries(format))
@@ -264,9 +265,9 @@ impl Failures {
     }
 
     /// What the caller does next is what the best of the failures calls for.
-    fn into_error(mut self, at: &Destination) -> Error {
+    fn into_error(mut self, at: &Destination, encoding: Encoding) -> Error {
         match self.tried.len() {
-            0 => nothing_in_common(at),
+            0 => nothing_in_common(at, encoding),
             1 => self.tried.remove(0).1,
             _ => self.all_failed(),
         }
@@ -297,12 +298,39 @@ impl Failures {
     }
 }
 
-fn nothing_in_common(at: &Destination) -> Error {
+fn nothing_in_common(at: &Destination, encoding: Encoding) -> Error {
     let offers = at.offer.iter().flat_map(|offer| &offer.transports);
-    let names: Vec<_> = offers.map(|offer| offer.transport.as_ref()).collect();
+    let offered = |offer: &TransportOffer| match encoding {
+        Encoding::Json => offer.transport.to_string(),
+        Encoding::MessagePack => format!(
+            "{} ({})",
+            offer.transport,
+            offer.transfer_formats.join(", ")
+        ),
+    };
+    let names: Vec<_> = offers.map(offered).collect();
     let names = names.join(", ");
+    let purpose = match encoding {
+        Encoding::Json => "",
+        Encoding::MessagePack => " with MessagePack, which wants one for Binary",
+    };
     Error::Refused {
-        detail: format!("none of the server's transports can be used here: [{names}]"),
+        detail: format!("none of the server's transports can be used here{purpose}: [{names}]"),
+    }
+}
+
+/// Server-sent events carry text alone.
+fn can_carry(options: &Options) -> Result<(), Error> {
+    let format = options.codec().transfer_format();
+    let carries = |transport: &Transport| transport.formats().contains(&format);
+    match options.transports.is_empty() || options.transports.iter().any(carries) {
+        true => Ok(()),
+        false => Err(Error::Options {
+            detail: format!(
+                "none of the transports {:?} carries {:?}",
+                options.transports, options.encoding
+            ),
+        }),
     }
 }
 

@@ -8,6 +8,7 @@ use signalr_protocol::Raw;
 use tokio::sync::watch;
 
 use crate::calls::Calls;
+use crate::codec::Codec;
 use crate::connect::Connector;
 use crate::outbox::{FRAME_BYTES, NotOpen, Outbox, RESUMABLE_FRAME_BYTES};
 use crate::resume::Resumption;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) calls: Calls,
     pub(crate) facts: Facts,
+    pub(crate) codec: Codec,
     pub(crate) stream_bytes_max: usize,
     /// `None` when the server did not grant it.
     pub(crate) resumption: Option<Resumption>,
@@ -113,7 +115,7 @@ impl Connection {
         self.call(target, arguments).invoke().await
     }
 
-    /// Calls a method and gives its result as it came; `null` for a method without one.
+    /// Calls a method and gives its result as it came, in the connection's encoding; null for a method without one.
     ///
     /// # Errors
     ///
@@ -195,6 +197,7 @@ impl Shared {
             outbox: Outbox::new(options.outbox_bytes_max, frame_bytes),
             calls: Calls::default(),
             facts,
+            codec: options.codec(),
             stream_bytes_max: options.stream_bytes_max,
             resumption,
             send_bytes_max: options.send_bytes_max,

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, Invocation as Call, RecordSplitter, Replay};
+use signalr_protocol::{HubMessage, Invocation as Call, Replay};
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::mpsc::{self, Permit};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use crate::codec::{Codec, Splitter};
 use crate::connect::Redial;
 use crate::connection::Shared;
 use crate::incoming::{Invocation, Reply};
@@ -21,7 +22,7 @@ use crate::outbox::{Frame, Next};
 use crate::refresh::Refresher;
 use crate::resume::Resumption;
 use crate::transport::{Link, Receiver, Sender};
-use crate::{Closed, Options, Transport, codec};
+use crate::{Closed, Options, Transport};
 
 /// The limits the task keeps.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +178,7 @@ async fn write_all(
 ) -> Result<(), Closed> {
     let resumption = shared.resumption.as_ref();
     if let Some(again) = again {
-        send_again(sender, again, limits).await?;
+        send_again(sender, shared.codec, again, limits).await?;
     }
     // The first ping follows the handshake at once: it arms the server's timeout, and official clients send it.
     let mut pings = limits.keep_alive.map(ticker);
@@ -192,17 +193,17 @@ async fn write_all(
                     }
                     send(sender, frame.bytes, limits).await?;
                 }
-                Next::Close => return send(sender, codec::close(), limits).await,
+                Next::Close => return send(sender, shared.codec.close(), limits).await,
             },
             () = acknowledged(resumption), if is_full => {}
             // What the server does not acknowledge must not keep a connection from being closed.
             () = shared.outbox.closing(), if is_full => {
-                return send(sender, codec::close(), limits).await;
+                return send(sender, shared.codec.close(), limits).await;
             }
-            () = tick(&mut pings) => send(sender, codec::ping(), limits).await?,
+            () = tick(&mut pings) => send(sender, shared.codec.ping(), limits).await?,
             () = tick(&mut acks) => {
                 if let Some(number) = resumption.and_then(Resumption::due_ack) {
-                    send(sender, codec::ack(number), limits).await?;
+                    send(sender, shared.codec.ack(number), limits).await?;
                 }
             }
         }
@@ -212,10 +213,11 @@ async fn write_all(
 /// The first that a server hears on a socket which takes over.
 async fn send_again(
     sender: &mut Sender,
+    codec: Codec,
     again: Replay<Frame>,
     limits: Limits,
 ) -> Result<(), Closed> {
-    send(sender, codec::sequence(again.first), limits).await?;
+    send(sender, codec.sequence(again.first), limits).await?;
     for frame in again.frames {
         send(sender, frame.bytes, limits).await?;
     }
@@ -252,7 +254,7 @@ async fn tick(ticks: &mut Option<Interval>) {
 /// What comes from the server, on its way to the consumer.
 struct Inbound {
     shared: Arc<Shared>,
-    splitter: RecordSplitter,
+    splitter: Splitter,
     /// Read, but the consumer has no room for it yet. Grows only by what shared a chunk, and by what has to be read
     /// past to find the answer of a call: a consumer may be waiting for just that.
     surplus: VecDeque<Invocation>,
@@ -262,8 +264,8 @@ struct Inbound {
 impl Inbound {
     fn new(shared: Arc<Shared>, receive_bytes_max: usize) -> Self {
         Self {
+            splitter: shared.codec.splitter(receive_bytes_max),
             shared,
-            splitter: RecordSplitter::new(Some(receive_bytes_max)),
             surplus: VecDeque::new(),
             surplus_bytes: 0,
         }
@@ -271,7 +273,7 @@ impl Inbound {
 
     /// Another socket takes over: what the old one left unfinished comes again as a whole.
     fn start_anew(&mut self, receive_bytes_max: usize) {
-        self.splitter = RecordSplitter::new(Some(receive_bytes_max));
+        self.splitter = self.shared.codec.splitter(receive_bytes_max);
     }
 
     async fn read(
@@ -329,9 +331,9 @@ impl Inbound {
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), Closed> {
-        for record in self.splitter.feed(chunk) {
-            let record = record.map_err(broken)?;
-            let Some(message) = codec::decode(&record).map_err(broken)? else {
+        for body in self.splitter.feed(chunk) {
+            let body = body?;
+            let Some(message) = self.shared.codec.decode(&body)? else {
                 continue;
             };
             if !is_due(&self.shared, &message)? {
@@ -427,12 +429,6 @@ fn invocation(shared: &Arc<Shared>, call: Call<'static>) -> Invocation {
 /// What it costs to hold one, so that many small ones are bounded as few large ones are.
 fn weight(invocation: &Invocation) -> usize {
     size_of::<Invocation>() + invocation.target().len() + invocation.arguments().as_bytes().len()
-}
-
-fn broken(error: impl std::fmt::Display) -> Closed {
-    Closed::Protocol {
-        detail: error.to_string(),
-    }
 }
 
 /// How much may be read past to find an answer, in bytes. Beyond it a consumer that waits for an answer

@@ -101,8 +101,8 @@ pub enum CallError {
     /// The method failed, or there is none. These are the server's words.
     #[error("{0}")]
     Failed(String),
-    /// The arguments or the answer cannot be written as JSON: mend the caller. Nothing was sent.
-    #[error("it cannot be written as JSON: {detail}")]
+    /// The arguments or the answer cannot be written in the connection's encoding: mend the caller. Nothing was sent.
+    #[error("it cannot be written: {detail}")]
     Unwritable {
         /// What the encoder said.
         detail: String,

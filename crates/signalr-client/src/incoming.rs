@@ -9,7 +9,7 @@ use signalr_protocol::{BindError, Raw, error_text};
 use tokio::sync::mpsc;
 
 use crate::connection::{Held, Shared};
-use crate::{CallError, args, codec};
+use crate::{CallError, args};
 
 /// The invocations of one connection, raw and in order.
 ///
@@ -91,10 +91,9 @@ impl Invocation {
         let Some(reply) = &self.reply else {
             return Ok(());
         };
-        let mut json = Vec::new();
-        args::write_json(&mut json, value)?;
-        let value = Raw::json(&json[..]);
-        reply.shared.send(&codec::result(&reply.id, value)).await?;
+        let codec = reply.shared.codec;
+        let value = args::write(codec.0, value)?;
+        reply.shared.send(&codec.result(&reply.id, value)).await?;
         self.forget_reply();
         Ok(())
     }
@@ -108,7 +107,8 @@ impl Invocation {
         let Some(reply) = &self.reply else {
             return Ok(());
         };
-        reply.shared.send(&codec::failure(&reply.id, error)).await?;
+        let message = reply.shared.codec.failure(&reply.id, error);
+        reply.shared.send(&message).await?;
         self.forget_reply();
         Ok(())
     }
@@ -151,7 +151,8 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.is_given {
-            let message = codec::failure(&self.id, error_text::CLIENT_GAVE_NO_RESULT);
+            let codec = self.shared.codec;
+            let message = codec.failure(&self.id, error_text::CLIENT_GAVE_NO_RESULT);
             // On a connection that is gone nobody waits any more.
             let _ = self.shared.outbox.push_at_once(&message);
         }

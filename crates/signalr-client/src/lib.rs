@@ -28,8 +28,6 @@
 //!
 //! Promise: every future here may be dropped at any point. A dropped call is not undone on the server, but it leaves
 //! nothing behind on this side. No call is answered twice, and each call that wants an answer gets one.
-//!
-//! Left out so far: MessagePack.
 
 mod args;
 mod call;
@@ -60,7 +58,6 @@ mod uploads;
 pub use args::Arguments;
 pub use call::Call;
 pub use client::{Client, ClientBuilder};
-pub use codec::Encoding;
 pub use connect::Connector;
 pub use connection::Connection;
 pub use error::{CallError, Closed, Error};
@@ -75,7 +72,7 @@ pub use streams::Streaming;
 pub use tokio_rustls::rustls;
 
 pub use signalr_protocol::negotiate::Transport;
-pub use signalr_protocol::{BindError, Raw};
+pub use signalr_protocol::{BindError, Encoding, Raw};
 
 /// The README's first client compiles.
 #[cfg(doctest)]

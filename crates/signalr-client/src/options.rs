@@ -11,6 +11,7 @@ use signalr_protocol::defaults;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::codec::Codec;
 use crate::token::TokenProvider;
 use crate::{Encoding, Error, Proxy, Transport, tls};
 
@@ -25,7 +26,8 @@ pub struct Options {
     /// Which transports may be used. Default: all three. The server's list says in which order they are tried; one that
     /// cannot be started is passed over, as official clients do.
     pub transports: Vec<Transport>,
-    /// How hub messages are written. Default: JSON, which every server reads.
+    /// How hub messages are written. Default: JSON, which every server reads and every transport carries. MessagePack is
+    /// smaller and carries bytes as they are; it takes WebSockets or long polling, and a server that was told to speak it.
     pub encoding: Encoding,
     /// Asks the server to let another WebSocket take over from one that was lost, with nothing lost or repeated between
     /// (hub protocol version 2). Default: false, as official clients have it. Whether it was granted, and how often it
@@ -56,12 +58,12 @@ pub struct Options {
     pub send_timeout: Duration,
     /// How long a closing connection waits for the server's goodbye. Default: 5 s.
     pub close_timeout: Duration,
-    /// Largest hub message received, in bytes, separator included. Default: 16 MiB.
+    /// Largest hub message received, in bytes, framing included. Default: 16 MiB.
     pub receive_bytes_max: usize,
     /// Largest WebSocket message, server-sent event or answer to a poll received, in bytes: a server may put many hub
     /// messages into one. Default: 64 MiB.
     pub receive_frame_bytes_max: usize,
-    /// Largest hub message sent, in bytes, separator included. Default: no limit on this side. ASP.NET Core servers take
+    /// Largest hub message sent, in bytes, framing included. Default: no limit on this side. ASP.NET Core servers take
     /// 32 KiB unless told otherwise, and close the connection without saying why when a message is larger.
     pub send_bytes_max: Option<usize>,
     /// How many bytes wait to be sent before a sender has to wait. Default: 1 MiB. A single message may be larger.
@@ -158,6 +160,10 @@ impl Options {
     pub fn trust(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.extra_roots.extend(tls::read_pem(pem)?);
         Ok(self)
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        Codec(self.encoding)
     }
 
     /// Changes any of the public fields within a chain of calls.

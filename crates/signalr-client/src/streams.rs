@@ -12,9 +12,9 @@ use futures_util::Stream;
 use serde::de::DeserializeOwned;
 use signalr_protocol::Raw;
 
+use crate::CallError;
 use crate::connection::Held;
 use crate::uploads::Uploads;
-use crate::{CallError, codec};
 
 /// The items of a streaming method, in order. It ends after the last, or with the error that ended it.
 ///
@@ -93,9 +93,8 @@ impl<T> Drop for Streaming<T> {
         shared.calls.forget_stream(self.id, &self.queue);
         if !self.is_over && !self.queue.has_ended() {
             // On a connection that is gone nothing is left to cancel.
-            let _ = shared
-                .outbox
-                .push_at_once(&codec::cancel(&self.id.to_string()));
+            let message = shared.codec.cancel(&self.id.to_string());
+            let _ = shared.outbox.push_at_once(&message);
         }
     }
 }

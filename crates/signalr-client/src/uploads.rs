@@ -9,41 +9,38 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
+use signalr_protocol::Raw;
 use tokio::sync::watch;
 
 use crate::connection::Shared;
-use crate::{CallError, args, codec};
+use crate::{CallError, Encoding, args};
 
 /// The items of one upload, written already, or why it fails.
-pub(crate) type Items = BoxStream<'static, Result<Vec<u8>, String>>;
+pub(crate) type Items = BoxStream<'static, Result<Raw<'static>, String>>;
 
-pub(crate) fn items<S>(stream: S) -> Items
+pub(crate) fn items<S>(encoding: Encoding, stream: S) -> Items
 where
     S: Stream + Send + 'static,
     S::Item: Serialize,
 {
-    stream.map(|item| write(&item)).boxed()
+    stream.map(move |item| write(encoding, &item)).boxed()
 }
 
-pub(crate) fn try_items<S, T, E>(stream: S) -> Items
+pub(crate) fn try_items<S, T, E>(encoding: Encoding, stream: S) -> Items
 where
     S: Stream<Item = Result<T, E>> + Send + 'static,
     T: Serialize,
     E: fmt::Display,
 {
-    let written = stream.map(|item| match item {
-        Ok(item) => write(&item),
+    let written = stream.map(move |item| match item {
+        Ok(item) => write(encoding, &item),
         Err(error) => Err(error.to_string()),
     });
     written.boxed()
 }
 
-fn write(item: &impl Serialize) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    match args::write_json(&mut out, item) {
-        Ok(()) => Ok(out),
-        Err(error) => Err(error.to_string()),
-    }
+fn write(encoding: Encoding, item: &impl Serialize) -> Result<Raw<'static>, String> {
+    args::write(encoding, item).map_err(|error| error.to_string())
 }
 
 /// What has become of the call that the uploads belong to.
@@ -112,12 +109,12 @@ async fn upload(shared: Arc<Shared>, id: String, items: Items, mut call: watch::
         biased;
         _ = shared.ended() => return,
         over = call.wait_for(|call| *call != Call::Runs) => match over.as_deref() {
-            Ok(Call::Abandoned) => codec::failure(&id, ABANDONED),
+            Ok(Call::Abandoned) => shared.codec.failure(&id, ABANDONED),
             _ => return,
         },
         sent = send_all(&shared, &id, items) => match sent {
-            Ok(()) => codec::end(&id),
-            Err(Fault::Source(error)) => codec::failure(&id, &error),
+            Ok(()) => shared.codec.end(&id),
+            Err(Fault::Source(error)) => shared.codec.failure(&id, &error),
             Err(Fault::Connection) => return,
         },
     };
@@ -134,7 +131,7 @@ enum Fault {
 async fn send_all(shared: &Shared, id: &str, mut items: Items) -> Result<(), Fault> {
     while let Some(item) = items.next().await {
         let item = item.map_err(Fault::Source)?;
-        let message = codec::item(id, signalr_protocol::Raw::json(&item[..]));
+        let message = shared.codec.item(id, item);
         match shared.send(&message).await {
             Ok(()) => {}
             Err(error @ CallError::TooLarge { .. }) => {

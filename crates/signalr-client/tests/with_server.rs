@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signalr_client::{
-    CallError, Client, Closed, Connection, Error, Options, ReconnectPolicy, State,
+    CallError, Client, Closed, Connection, Encoding, Error, Options, ReconnectPolicy, State,
 };
 use signalr_server::{
     Caller, Hub, HubError, HubHandle, HubServer, Identity, Methods, Refusal, TokenVerifier,
@@ -67,10 +67,17 @@ fn options(address: SocketAddr, token: &'static str) -> Options {
 }
 
 #[tokio::test]
-async fn calls_go_both_ways() {
+async fn calls_go_both_ways_in_either_encoding() {
+    for encoding in [Encoding::Json, Encoding::MessagePack] {
+        calls_go_both_ways(encoding).await;
+    }
+}
+
+async fn calls_go_both_ways(encoding: Encoding) {
     let (address, handle) = serve().await;
+    let options = options(address, "good").with(|options| options.encoding = encoding);
     let (sender, mut seen) = mpsc::unbounded_channel();
-    let client = Client::builder(options(address, "good"))
+    let client = Client::builder(options)
         .on("news", move |text: String| {
             let sender = sender.clone();
             async move { sender.send(text).unwrap() }

@@ -77,7 +77,7 @@ async fn echo(world: World) {
 
 async fn echo_bytes(world: World) {
     let peer = world.connect().await;
-    let sent = Binary("AAEC/f7/".into());
+    let sent = Binary(vec![0, 1, 2, 0xFD, 0xFE, 0xFF]);
     let got: Binary = soon(peer.connection.invoke("EchoBytes", (&sent,)))
         .await
         .unwrap();

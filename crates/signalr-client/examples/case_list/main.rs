@@ -17,15 +17,25 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use signalr_client::Transport;
 
 use crate::world::{WAYS, Way, World};
 
 /// One thing that must hold.
 pub(crate) struct Case {
     name: &'static str,
-    /// Whether it is tried over each transport and encoding, or once.
-    every_way: bool,
+    /// Over which transports and encodings it is tried.
+    ways: Ways,
     run: Box<dyn Fn(World) -> BoxFuture<'static, ()>>,
+}
+
+/// Over which transports and encodings a case is tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ways {
+    Every,
+    /// Every encoding of the transport that carries them all.
+    WebSockets,
+    Once,
 }
 
 /// A case for every transport and encoding.
@@ -36,7 +46,7 @@ where
 {
     Case {
         name,
-        every_way: true,
+        ways: Ways::Every,
         run: Box::new(move |world| run(world).boxed()),
     }
 }
@@ -47,10 +57,35 @@ where
     F: Fn(World) -> Fut + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let every_way = false;
+    let ways = Ways::Once;
     Case {
-        every_way,
+        ways,
         ..every(name, run)
+    }
+}
+
+/// A case about WebSockets, for every encoding.
+pub(crate) fn websockets<F, Fut>(name: &'static str, run: F) -> Case
+where
+    F: Fn(World) -> Fut + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let ways = Ways::WebSockets;
+    Case {
+        ways,
+        ..every(name, run)
+    }
+}
+
+impl Case {
+    fn ways(&self) -> impl Iterator<Item = &'static Way> {
+        let (ways, count) = match self.ways {
+            Ways::Once => (self.ways, 1),
+            ways => (ways, WAYS.len()),
+        };
+        let fits =
+            move |way: &&Way| ways != Ways::WebSockets || way.transport == Transport::WebSockets;
+        WAYS.iter().take(count).filter(fits)
     }
 }
 
@@ -67,8 +102,7 @@ async fn main() -> ExitCode {
         stateful::cases(),
     ];
     for case in cases.into_iter().flatten() {
-        let ways = if case.every_way { WAYS } else { &WAYS[..1] };
-        for way in ways {
+        for way in case.ways() {
             let name = shown(&case, way);
             if !name.contains(&only) {
                 continue;
@@ -94,9 +128,9 @@ async fn main() -> ExitCode {
 }
 
 fn shown(case: &Case, way: &Way) -> String {
-    match case.every_way {
-        true => format!("{} [{}]", case.name, way.name()),
-        false => case.name.to_owned(),
+    match case.ways {
+        Ways::Once => case.name.to_owned(),
+        _ => format!("{} [{}]", case.name, way.name()),
     }
 }
 

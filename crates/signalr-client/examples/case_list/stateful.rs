@@ -1,6 +1,5 @@
 //! Stateful reconnect through a proxy that cuts connections.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use signalr_client::{CallError, Closed, Options};
@@ -10,25 +9,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::world::{World, connect, soon, unique};
-use crate::{Case, once};
+use crate::{Case, websockets};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        once("stateful: granted when it is asked for", granted),
-        once("stateful: cut while idle, it goes on", cut_idle),
-        once(
+        websockets("stateful: granted when it is asked for", granted),
+        websockets("stateful: cut while idle, it goes on", cut_idle),
+        websockets(
             "stateful: cut in the middle of a call, the answer comes",
             cut_in_call,
         ),
-        once(
+        websockets(
             "stateful: 40 cuts amid traffic both ways, all once and in order",
             cut_amid_traffic,
         ),
-        once(
+        websockets(
             "stateful: more than the replay buffer goes up",
             more_than_the_buffer,
         ),
-        once("stateful: where nothing can take over, it is told", told),
+        websockets("stateful: where nothing can take over, it is told", told),
     ]
 }
 
@@ -42,7 +41,7 @@ enum Line {
 
 /// Carries bytes to the server until it is told to cut.
 struct Cutter {
-    address: SocketAddr,
+    world: World,
     line: watch::Sender<Line>,
 }
 
@@ -58,7 +57,8 @@ impl Cutter {
                 tokio::spawn(carry(client, server.clone(), watched.clone()));
             }
         });
-        Self { address, line }
+        let world = world.through(address);
+        Self { world, line }
     }
 
     fn cut(&self) {
@@ -70,7 +70,7 @@ impl Cutter {
     }
 
     fn options(&self) -> Options {
-        let options = Options::new(&format!("http://{}/conformance", self.address)).unwrap();
+        let options = self.world.options();
         options.with(|options| options.stateful_reconnect = true)
     }
 }

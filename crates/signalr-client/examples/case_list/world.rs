@@ -1,12 +1,15 @@
 //! What the cases have in common: the server, tokens, connections, values.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use jsonwebtoken::{EncodingKey, Header};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use signalr_client::{CallError, Connection, Encoding, Incoming, Invocation, Options, Transport};
 use tokio::time::timeout;
 
@@ -21,6 +24,8 @@ pub(crate) const WAYS: &[Way] = &[
     way(Transport::WebSockets, Encoding::Json),
     way(Transport::ServerSentEvents, Encoding::Json),
     way(Transport::LongPolling, Encoding::Json),
+    way(Transport::WebSockets, Encoding::MessagePack),
+    way(Transport::LongPolling, Encoding::MessagePack),
 ];
 
 const fn way(transport: Transport, encoding: Encoding) -> Way {
@@ -57,6 +62,14 @@ impl World {
             way,
             root: variable("SIGNALR_URL", "http://127.0.0.1:5000"),
             secret: variable("SIGNALR_JWT_SECRET", ""),
+        }
+    }
+
+    /// The same server behind another address.
+    pub(crate) fn through(&self, address: SocketAddr) -> Self {
+        Self {
+            root: format!("http://{address}"),
+            ..self.clone()
         }
     }
 
@@ -180,9 +193,45 @@ pub(crate) struct Child {
     pub(crate) numbers: Vec<i32>,
 }
 
-/// Bytes as SignalR carries them in JSON: base64 text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Binary(pub(crate) String);
+/// Bytes as SignalR carries them: base64 text in JSON, as they are in MessagePack.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Binary(pub(crate) Vec<u8>);
+
+impl Serialize for Binary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.serialize_str(&BASE64_STANDARD.encode(&self.0)),
+            false => serializer.serialize_bytes(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Binary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.is_human_readable() {
+            true => deserializer.deserialize_str(BinaryVisitor),
+            false => deserializer.deserialize_bytes(BinaryVisitor),
+        }
+    }
+}
+
+struct BinaryVisitor;
+
+impl Visitor<'_> for BinaryVisitor {
+    type Value = Binary;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes, or base64 text")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Binary, E> {
+        BASE64_STANDARD.decode(text).map(Binary).map_err(E::custom)
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Binary, E> {
+        Ok(Binary(bytes.to_vec()))
+    }
+}
 
 impl Complex {
     /// What `MakeComplex` gives.
@@ -194,7 +243,7 @@ impl Complex {
             ratio: 1.5,
             flag: false,
             nothing: None,
-            bytes: Binary("AQID".into()),
+            bytes: Binary(vec![1, 2, 3]),
             numbers: vec![1, 2, 3],
             tags: [("k".into(), "v".into())].into(),
             child: Child {

@@ -50,7 +50,7 @@ pub(crate) async fn connect(
         receiver: super::Receiver::WebSocket(Receiver(receiver)),
         sender: super::Sender::WebSocket(Sender {
             socket: sender,
-            format: options.encoding.transfer_format(),
+            format: options.codec().transfer_format(),
         }),
     })
 }

@@ -253,6 +253,18 @@ impl Peer {
         }
     }
 
+    /// The bytes of the next data frame; `None` when the client has ended the connection.
+    pub(crate) async fn frame(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match soon(self.socket.recv()).await {
+                Some(Ok(Message::Binary(bytes))) => return Some(bytes.to_vec()),
+                Some(Ok(Message::Text(text))) => panic!("a Text frame: {text}"),
+                None | Some(Ok(Message::Close(_)) | Err(_)) => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
     /// Closes the WebSocket in order, without a Close message.
     pub(crate) async fn close_frame(mut self) {
         let _ = self.socket.send(Message::Close(None)).await;
