@@ -8,6 +8,7 @@ mod bench_signalr;
 mod checkout;
 mod client_cases;
 mod conformance;
+mod cuts;
 mod dotnet_peers;
 mod end_to_end;
 mod servers;
@@ -31,6 +32,8 @@ usage: cargo xtask <command>
                  [javascript] [python] [dotnet]  only these
   client-cases   our client, the official Java one and the Go one against our server; against the original too
                  where it is found, as above
+  cuts           connections cut at random bytes under stateful reconnect; nothing may be lost, repeated or reordered
+                 [--url URL]  this server instead of ours  [--cuts 1000] [--connections 4] [--seed N] [--told-max N]
   bench-peers    our product and the least a server can do, in turn, as ratios
                  [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
   bench-signalr  signalr-server, the original and the `ws` package in turn, as ratios: broadcasts, echo, idle memory,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         "e2e" => end_to_end::run(rest),
         "conformance" => conformance::run(rest),
         "client-cases" => client_cases::run(),
+        "cuts" => cuts::run(rest),
         "bench-peers" => bench_peers::run(rest),
         "bench-signalr" => bench_signalr::run(rest),
         "torture" => torture::run(rest),
