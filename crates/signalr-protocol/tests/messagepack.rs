@@ -323,3 +323,24 @@ proptest! {
         prop_assert!(!splitter.is_amid_message());
     }
 }
+
+/// A map whose only key is a map whose only key is one, and so on.
+fn keys_in_keys(levels: usize) -> Vec<u8> {
+    let mut bytes = vec![0x81; levels];
+    bytes.push(0xC0);
+    bytes.extend(vec![0xC0; levels]);
+    bytes
+}
+
+#[test]
+fn a_key_that_is_a_map_costs_no_text_within_text() {
+    let bytes = keys_in_keys(24);
+    assert_eq!(&*Raw::messagepack(bytes).to_json(), b"null");
+}
+
+#[test]
+fn a_key_that_is_a_scalar_becomes_its_text() {
+    let bytes = [0x83, 0x01, 0xC0, 0xC3, 0xC0, 0xC4, 0x01, 0xFF, 0xC0];
+    let text = Raw::messagepack(&bytes[..]).to_json().into_owned();
+    assert_eq!(text, br#"{"1":null,"true":null,"/w==":null}"#);
+}

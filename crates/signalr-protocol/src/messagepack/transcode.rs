@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for Writer<'_> {
     }
 }
 
-/// One MessagePack value as JSON text; `None` when it is malformed or too deep.
+/// One MessagePack value as JSON text; `None` when it is malformed, too deep, or has a key that is no scalar.
 pub(crate) fn to_json(bytes: &[u8]) -> Option<String> {
     let mut cursor = Cursor::new(bytes);
     let mut out = String::new();
@@ -141,8 +141,13 @@ fn write_json(cursor: &mut Cursor<'_>, out: &mut String, depth: usize) -> Result
     Ok(())
 }
 
-/// Keys of JSON are text, whatever they were.
+/// Keys of JSON are text, whatever they were. One that holds other values has no place there: as text in text it would
+/// double with every level.
 fn write_key(cursor: &mut Cursor<'_>, out: &mut String, depth: usize) -> Result<(), Malformed> {
+    let mut look = *cursor;
+    if let Token::Array(_) | Token::Map(_) = look.token()? {
+        return Err(Malformed);
+    }
     let mut key = String::new();
     write_json(cursor, &mut key, depth)?;
     match key.starts_with('"') {
