@@ -253,8 +253,8 @@ fn about_the_connection(methods: Methods<Conformance>) -> Methods<Conformance> {
         .on("GetConnectionId", async |_: This, from: From, ()| {
             Ok(from.id().to_owned())
         })
-        .on("GetTransport", async |_: This, _: From, ()| {
-            Ok("WebSockets")
+        .on("GetTransport", async |_: This, caller: From, ()| {
+            Ok(caller.transport().name())
         })
         .on("GetHeader", async |_: This, from: From, name: String| {
             Ok(from.header(&name).map(str::to_owned))
@@ -450,6 +450,7 @@ fn server() -> HubServer<Conformance> {
         options.handshake_timeout = Duration::from_secs(2);
         options.parallel_invocations = 32;
         options.token_refresh = true;
+        options.stateful_reconnect = true;
         options.outbox_bytes_max = 4 * 1024 * 1024;
         options.allowed_origins = vec!["http://allowed.example".to_owned()];
     })

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use signalr_protocol::negotiate::Transport;
 use signalr_protocol::{CompletionResult, Encoding, Raw};
 use tokio::sync::oneshot;
 
@@ -30,6 +31,7 @@ pub struct ConnectionHandle {
 /// into, and would keep it for as long as the connection lives.
 #[derive(Debug)]
 pub(crate) struct OpeningRequest {
+    pub(crate) transport: Transport,
     pub(crate) query: Box<[(Box<str>, Box<str>)]>,
     pub(crate) headers: Box<[(Box<str>, Box<str>)]>,
 }
@@ -106,6 +108,11 @@ impl ConnectionHandle {
     /// puts off the end of the connection.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        self.inner.request.transport
     }
 
     /// A value from the query of the request that opened the connection, by its name without

@@ -38,7 +38,7 @@
 //! [`HubHandle`], which [`HubServer::handle`] gives: to all, to groups, to users, to single
 //! connections, see [`Targets`]. The examples `chat`, `in_axum` and `background` show it.
 //!
-//! Left out so far: server-sent events, long polling and stateful reconnect. Negotiation offers WebSockets alone, so clients do not run into them.
+//! Left out on purpose: TLS, which belongs to whatever listens, and a backplane between servers.
 
 mod auth;
 mod caller;
@@ -47,6 +47,7 @@ mod connection;
 mod handle;
 mod http;
 mod hub;
+mod link;
 mod live;
 mod methods;
 mod options;
@@ -54,6 +55,7 @@ mod outbox;
 mod registry;
 mod server;
 mod session;
+mod takeover;
 mod targets;
 mod uploads;
 mod wire;
@@ -67,6 +69,7 @@ pub use methods::Methods;
 pub use options::Options;
 pub use outbox::PushError;
 pub use server::HubServer;
+pub use signalr_protocol::negotiate::Transport;
 pub use signalr_protocol::{AnyValue, Encoding};
 pub use targets::{Reach, Targets, WhenFull};
 pub use uploads::{RawUpload, Upload, UploadError, Uploads};

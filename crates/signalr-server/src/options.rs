@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signalr_protocol::defaults;
+use signalr_protocol::negotiate::Transport;
 
 /// Times and limits of one hub. The defaults are those of the official server where it has them.
 #[derive(Debug, Clone)]
@@ -15,8 +16,21 @@ pub struct Options {
     pub client_timeout: Duration,
     /// How long a connection may take to shake hands. Default: 15 s.
     pub handshake_timeout: Duration,
-    /// How long a negotiated connection waits for its WebSocket. Default: 15 s.
+    /// The transports offered, the preferred one first. Default: WebSockets, server-sent events,
+    /// long polling, so that a client gets through whatever stands in between.
+    pub transports: Vec<Transport>,
+    /// How long a negotiated connection waits for its transport, one over long polling for its next
+    /// poll, and one that can be resumed for its next WebSocket. Default: 15 s.
     pub attach_timeout: Duration,
+    /// How long a poll waits for something to send. Default: 45 s, because proxies commonly cut
+    /// requests after a minute; clients wait for 100 s.
+    pub poll_timeout: Duration,
+    /// Whether a client may resume a connection over another WebSocket when it asked for that.
+    /// Default: false, because what may have to be sent again is kept in memory.
+    pub stateful_reconnect: bool,
+    /// How many bytes of messages sent and not acknowledged one connection that can be resumed
+    /// keeps before it sends no more than pings. Default: 100,000.
+    pub stateful_bytes_max: usize,
     /// How long one send may stall before a slow reader is dropped. Default: 10 s.
     pub send_timeout: Duration,
     /// How long the server waits for the client's answer to its Close frame. Default: 5 s.
@@ -59,7 +73,7 @@ pub struct Options {
     pub token_refresh: bool,
     /// Oldest version of negotiation served. Default: 0.
     pub negotiate_version_min: i32,
-    /// Most negotiated connections that wait for their WebSocket. Default: 65,536; beyond it
+    /// Most negotiated connections that wait for their transport. Default: 65,536; beyond it
     /// negotiation is answered with 503.
     pub unattached_max: usize,
     /// Origins, such as `https://app.example`, whose pages may connect with credentials. Default:
@@ -74,7 +88,15 @@ impl Default for Options {
             keep_alive_interval: defaults::KEEP_ALIVE_INTERVAL,
             client_timeout: defaults::PEER_TIMEOUT,
             handshake_timeout: defaults::HANDSHAKE_TIMEOUT,
+            transports: vec![
+                Transport::WebSockets,
+                Transport::ServerSentEvents,
+                Transport::LongPolling,
+            ],
             attach_timeout: defaults::ATTACH_TIMEOUT,
+            poll_timeout: Duration::from_secs(45),
+            stateful_reconnect: false,
+            stateful_bytes_max: 100_000,
             send_timeout: defaults::SEND_TIMEOUT,
             close_timeout: defaults::CLOSE_TIMEOUT,
             receive_bytes_max: defaults::RECEIVE_BYTES_MAX,

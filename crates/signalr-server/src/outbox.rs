@@ -345,6 +345,15 @@ pub(crate) struct Frame {
 }
 
 impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Cuts off one message.
+    pub(crate) fn next_message(&mut self) -> Option<Bytes> {
+        self.next_frame(0).map(|frame| frame.bytes)
+    }
+
     /// Cuts off as many whole messages as fit into `bytes_max`, at least one. Only a frame of
     /// several messages of which some are shared is put together anew; nothing else is copied.
     pub(crate) fn next_frame(&mut self, bytes_max: usize) -> Option<Frame> {
@@ -371,7 +380,7 @@ impl Batch {
     }
 
     /// Whether the next message fits behind `bytes`.
-    fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
+    pub(crate) fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
         self.pieces.front().is_some_and(|next| {
             let next = match next {
                 Piece::Own(end) => end - self.own_taken,

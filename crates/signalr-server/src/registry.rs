@@ -1,7 +1,7 @@
 //! Which connections a hub has: negotiated, attached, live. Those that are live are in [`Live`].
 //!
-//! Promise: a connection token opens one connection, once, on this hub, for the user who
-//! negotiated it; when it has not been used in time it is unknown.
+//! Promise: a connection token opens one connection, on this hub, for the user who negotiated it
+//! and over one transport; when it has not been used in time it is unknown.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,10 +11,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngCore as _;
+use signalr_protocol::negotiate::Transport;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::link::Link;
 use crate::live::Live;
+use crate::takeover::Takeover;
 use crate::{ConnectionHandle, Identity};
 
 #[derive(Debug, Default)]
@@ -43,10 +46,24 @@ enum Slot {
     Unattached {
         id: Arc<str>,
         user_id: Option<Arc<str>>,
+        is_stateful: bool,
+        /// Holds what was posted before anything was attached.
+        link: Option<Arc<Link>>,
     },
     Attached {
         id: Arc<str>,
+        user_id: Option<Arc<str>>,
+        carrier: Carrier,
     },
+}
+
+/// What carries an attached connection.
+#[derive(Debug, Clone)]
+enum Carrier {
+    Socket,
+    /// A WebSocket that another may take over from.
+    Stateful(Arc<Takeover>),
+    Http(Arc<Link>),
 }
 
 /// The ids of a new connection.
@@ -56,20 +73,32 @@ pub(crate) struct Ids {
     pub(crate) token: Arc<str>,
 }
 
-/// Why a token opens no connection.
+/// Why a token is of no use to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttachError {
     Unknown,
     InUse,
     OtherUser,
+    /// The connection is carried otherwise.
+    OtherTransport,
 }
 
-/// Where a token stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    No,
-    Unattached,
-    Attached,
+/// What a WebSocket is to a connection.
+#[derive(Debug)]
+pub(crate) enum SocketRole {
+    /// Its first.
+    Opens(Attachment),
+    /// It takes over from another.
+    TakesOver(Arc<Takeover>),
+}
+
+/// What a poll is to a connection.
+#[derive(Debug)]
+pub(crate) enum PollRole {
+    /// Its first.
+    Opens(Attachment, Arc<Link>),
+    /// It comes for a frame.
+    Takes(Arc<Link>),
 }
 
 impl Registry {
@@ -79,6 +108,7 @@ impl Registry {
         &self,
         identity: &Identity,
         has_own_token: bool,
+        is_stateful: bool,
         lifetime: Duration,
         unattached_max: usize,
     ) -> Option<Ids> {
@@ -93,6 +123,8 @@ impl Registry {
         let slot = Slot::Unattached {
             id: Arc::clone(&ids.id),
             user_id,
+            is_stateful,
+            link: None,
         };
         slots.by_token.insert(Arc::clone(&ids.token), slot);
         slots.unattached.push_back((now, Arc::clone(&ids.token)));
@@ -100,56 +132,168 @@ impl Registry {
         Some(ids)
     }
 
-    /// Attaches to a negotiated connection.
-    pub(crate) fn attach(
+    /// Attaches a WebSocket to a negotiated connection.
+    pub(crate) fn attach_socket(
         self: &Arc<Self>,
         token: &str,
         identity: &Identity,
         lifetime: Duration,
-    ) -> Result<Attachment, AttachError> {
+    ) -> Result<SocketRole, AttachError> {
+        let mut slots = self.slots();
+        let (token, slot) = slots.known(token, identity, lifetime)?;
+        let is_stateful = match slot {
+            Slot::Unattached { is_stateful, .. } => *is_stateful,
+            Slot::Attached { carrier, .. } => {
+                return match carrier {
+                    Carrier::Stateful(takeover) if takeover.is_open() => {
+                        Ok(SocketRole::TakesOver(Arc::clone(takeover)))
+                    }
+                    Carrier::Socket | Carrier::Stateful(_) => Err(AttachError::InUse),
+                    Carrier::Http(_) => Err(AttachError::OtherTransport),
+                };
+            }
+        };
+        let carrier = match is_stateful {
+            true => Carrier::Stateful(Arc::default()),
+            false => Carrier::Socket,
+        };
+        Ok(SocketRole::Opens(self.take(slots, token, carrier)))
+    }
+
+    /// Attaches a WebSocket to a new connection that was not negotiated.
+    pub(crate) fn attach_fresh(self: &Arc<Self>, identity: &Identity) -> Attachment {
+        let ids = Ids::draw(true);
+        let slot = Slot::Attached {
+            id: Arc::clone(&ids.id),
+            user_id: identity.user_id().map(Arc::from),
+            carrier: Carrier::Socket,
+        };
+        self.slots().by_token.insert(Arc::clone(&ids.token), slot);
+        self.attachment(ids, None)
+    }
+
+    /// Attaches an event stream to a negotiated connection.
+    pub(crate) fn attach_events(
+        self: &Arc<Self>,
+        token: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<(Attachment, Arc<Link>), AttachError> {
+        let mut slots = self.slots();
+        let (token, slot) = slots.known(token, identity, lifetime)?;
+        let link = match slot {
+            Slot::Unattached { link, .. } => link.take().unwrap_or_else(Link::new),
+            Slot::Attached { carrier, .. } => {
+                return Err(match carrier {
+                    Carrier::Http(link) if link.transport() == Transport::ServerSentEvents => {
+                        AttachError::InUse
+                    }
+                    _ => AttachError::OtherTransport,
+                });
+            }
+        };
+        link.settle(Transport::ServerSentEvents);
+        let carrier = Carrier::Http(Arc::clone(&link));
+        Ok((self.take(slots, token, carrier), link))
+    }
+
+    /// Attaches a poll to a negotiated connection, or finds the connection that it is for.
+    pub(crate) fn attach_poll(
+        self: &Arc<Self>,
+        token: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<PollRole, AttachError> {
+        let mut slots = self.slots();
+        let (token, slot) = slots.known(token, identity, lifetime)?;
+        let link = match slot {
+            Slot::Unattached { link, .. } => link.take().unwrap_or_else(Link::new),
+            Slot::Attached { carrier, .. } => {
+                return match carrier {
+                    Carrier::Http(link) if link.transport() == Transport::LongPolling => {
+                        Ok(PollRole::Takes(Arc::clone(link)))
+                    }
+                    _ => Err(AttachError::OtherTransport),
+                };
+            }
+        };
+        link.settle(Transport::LongPolling);
+        let carrier = Carrier::Http(Arc::clone(&link));
+        Ok(PollRole::Opens(self.take(slots, token, carrier), link))
+    }
+
+    pub(crate) fn is_known(&self, token: &str, lifetime: Duration) -> bool {
         let mut slots = self.slots();
         slots.sweep(Instant::now(), lifetime);
-        let (token, slot) = slots
-            .by_token
-            .get_key_value(token)
-            .ok_or(AttachError::Unknown)?;
-        let ids = match slot {
-            Slot::Attached { .. } => return Err(AttachError::InUse),
-            Slot::Unattached { user_id, .. } if user_id.as_deref() != identity.user_id() => {
-                return Err(AttachError::OtherUser);
-            }
-            Slot::Unattached { id, .. } => Ids {
-                id: Arc::clone(id),
-                token: Arc::clone(token),
+        slots.by_token.contains_key(token)
+    }
+
+    /// Where a posted body goes: also before anything is attached.
+    pub(crate) fn link(
+        &self,
+        token: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<Arc<Link>, AttachError> {
+        let mut slots = self.slots();
+        match slots.known(token, identity, lifetime)?.1 {
+            Slot::Unattached { link, .. } => Ok(Arc::clone(link.get_or_insert_with(Link::new))),
+            Slot::Attached { carrier, .. } => match carrier {
+                Carrier::Http(link) => Ok(Arc::clone(link)),
+                Carrier::Socket | Carrier::Stateful(_) => Err(AttachError::OtherTransport),
             },
+        }
+    }
+
+    /// Ends a connection over polls and forgets its token.
+    pub(crate) fn delete(
+        &self,
+        token: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<(), AttachError> {
+        let mut slots = self.slots();
+        let (token, slot) = slots.known(token, identity, lifetime)?;
+        match slot {
+            Slot::Attached {
+                carrier: Carrier::Http(link),
+                ..
+            } if link.transport() == Transport::LongPolling => link.delete(),
+            _ => return Err(AttachError::OtherTransport),
+        }
+        slots.by_token.remove(&token);
+        Ok(())
+    }
+
+    /// Makes an unattached slot an attached one.
+    fn take(
+        self: &Arc<Self>,
+        mut slots: MutexGuard<'_, Slots>,
+        token: Arc<str>,
+        carrier: Carrier,
+    ) -> Attachment {
+        let takeover = match &carrier {
+            Carrier::Stateful(takeover) => Some(Arc::clone(takeover)),
+            Carrier::Socket | Carrier::Http(_) => None,
         };
         slots.unattached_count -= 1;
-        let id = Arc::clone(&ids.id);
-        slots
-            .by_token
-            .insert(Arc::clone(&ids.token), Slot::Attached { id });
+        let slot = slots.by_token.remove(&token);
+        let Some(Slot::Unattached { id, user_id, .. } | Slot::Attached { id, user_id, .. }) = slot
+        else {
+            unreachable!("the slot was looked at under the same lock");
+        };
+        let ids = Ids {
+            id: Arc::clone(&id),
+            token: Arc::clone(&token),
+        };
+        let slot = Slot::Attached {
+            id,
+            user_id,
+            carrier,
+        };
+        slots.by_token.insert(token, slot);
         drop(slots);
-        Ok(self.attachment(ids))
-    }
-
-    /// Attaches to a new connection that was not negotiated.
-    pub(crate) fn attach_fresh(self: &Arc<Self>) -> Attachment {
-        let ids = Ids::draw(true);
-        let id = Arc::clone(&ids.id);
-        self.slots()
-            .by_token
-            .insert(Arc::clone(&ids.token), Slot::Attached { id });
-        self.attachment(ids)
-    }
-
-    pub(crate) fn known(&self, token: &str, lifetime: Duration) -> Known {
-        let mut slots = self.slots();
-        slots.sweep(Instant::now(), lifetime);
-        match slots.by_token.get(token) {
-            None => Known::No,
-            Some(Slot::Unattached { .. }) => Known::Unattached,
-            Some(Slot::Attached { .. }) => Known::Attached,
-        }
+        self.attachment(ids, takeover)
     }
 
     pub(crate) fn connection(&self, id: &str) -> Option<ConnectionHandle> {
@@ -159,7 +303,7 @@ impl Registry {
     /// The live connection that this token opened.
     pub(crate) fn by_token(&self, token: &str) -> Option<ConnectionHandle> {
         let id = match self.slots().by_token.get(token)? {
-            Slot::Attached { id } => Arc::clone(id),
+            Slot::Attached { id, .. } => Arc::clone(id),
             Slot::Unattached { .. } => return None,
         };
         self.connection(&id)
@@ -188,11 +332,12 @@ impl Registry {
         }
     }
 
-    fn attachment(self: &Arc<Self>, ids: Ids) -> Attachment {
+    fn attachment(self: &Arc<Self>, ids: Ids, takeover: Option<Arc<Takeover>>) -> Attachment {
         self.attached.fetch_add(1, Ordering::AcqRel);
         Attachment {
             registry: Arc::clone(self),
             ids,
+            takeover,
         }
     }
 
@@ -212,6 +357,25 @@ impl Registry {
 }
 
 impl Slots {
+    /// The slot of this token, if it is this user's.
+    fn known(
+        &mut self,
+        token: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<(Arc<str>, &mut Slot), AttachError> {
+        self.sweep(Instant::now(), lifetime);
+        let known = self.by_token.get_key_value(token);
+        let token = known.map(|(token, _)| Arc::clone(token));
+        let token = token.ok_or(AttachError::Unknown)?;
+        let slot = self.by_token.get_mut(&token).ok_or(AttachError::Unknown)?;
+        let (Slot::Unattached { user_id, .. } | Slot::Attached { user_id, .. }) = &*slot;
+        match user_id.as_deref() == identity.user_id() {
+            true => Ok((token, slot)),
+            false => Err(AttachError::OtherUser),
+        }
+    }
+
     /// Drops what nobody attached to in time.
     fn sweep(&mut self, now: Instant, lifetime: Duration) {
         while let Some((since, token)) = self.unattached.front() {
@@ -232,6 +396,8 @@ impl Slots {
 pub(crate) struct Attachment {
     registry: Arc<Registry>,
     ids: Ids,
+    /// Where another WebSocket comes to take over, if that was negotiated.
+    takeover: Option<Arc<Takeover>>,
 }
 
 impl Attachment {
@@ -241,6 +407,10 @@ impl Attachment {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    pub(crate) fn takeover(&self) -> Option<&Arc<Takeover>> {
+        self.takeover.as_ref()
     }
 
     /// Shows the connection to the rest of the program.

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
-use signalr_server::{Hub, HubServer, Methods, Options};
+use signalr_server::{Hub, HubServer, Methods, Options, Transport};
 use support::{Client, PlainTokens, Server};
 use tower::ServiceExt as _;
 
@@ -68,7 +68,7 @@ async fn negotiate(router: &Router, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn version_one_has_an_id_a_secret_token_and_only_what_is_served() {
+async fn version_one_has_an_id_a_secret_token_and_all_that_is_served() {
     let router = router(|s| s);
     let answer = negotiate(&router, "?negotiateVersion=1").await;
     assert_eq!(answer["negotiateVersion"], 1);
@@ -76,7 +76,11 @@ async fn version_one_has_an_id_a_secret_token_and_only_what_is_served() {
     assert_eq!(answer["connectionToken"].as_str().unwrap().len(), 43);
     assert_eq!(
         answer["availableTransports"],
-        json!([{"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}])
+        json!([
+            {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]},
+            {"transport": "ServerSentEvents", "transferFormats": ["Text"]},
+            {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
+        ])
     );
     let other = negotiate(&router, "?negotiateVersion=1").await;
     assert_ne!(answer["connectionToken"], other["connectionToken"]);
@@ -120,8 +124,9 @@ async fn a_trailing_slash_makes_no_difference() {
 }
 
 #[tokio::test]
-async fn requests_of_other_transports_are_refused_in_known_words() {
-    let router = router(|s| s);
+async fn requests_of_transports_that_are_not_offered_are_refused_in_known_words() {
+    let only_websockets = |options: &mut Options| options.transports = vec![Transport::WebSockets];
+    let router = router(|s| s.with(only_websockets));
     let id = negotiate(&router, "?negotiateVersion=1").await["connectionToken"].clone();
     let known = format!("/hub?id={}", id.as_str().unwrap());
     let events: &[_] = &[("accept", "text/event-stream")];

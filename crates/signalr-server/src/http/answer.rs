@@ -40,12 +40,21 @@ pub(super) fn unavailable(why: &str) -> Response {
     response
 }
 
+/// The hub takes no connections any more.
+pub(super) fn draining() -> Response {
+    unavailable("This server takes no new connections. Try again.")
+}
+
 pub(super) fn not_attached(error: AttachError) -> Response {
     match error {
         AttachError::Unknown => unknown_id(),
         AttachError::InUse => text(
             StatusCode::CONFLICT,
-            "This connection is already attached to a WebSocket. Negotiate a new one.",
+            "This connection is attached already. Negotiate a new one.",
+        ),
+        AttachError::OtherTransport => text(
+            StatusCode::BAD_REQUEST,
+            "Cannot change transports mid-connection",
         ),
         AttachError::OtherUser => text(
             StatusCode::FORBIDDEN,

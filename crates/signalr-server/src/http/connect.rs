@@ -1,17 +1,20 @@
-//! The hub's own path: the WebSocket upgrade, and refusals in the words of the official server
-//! for what is asked of other transports.
+//! The hub's own path: the WebSocket upgrade, event streams, polls, and what is sent up beside
+//! them, with refusals in the words of the official server.
 
 use std::sync::Arc;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use signalr_protocol::negotiate::Transport;
 
 use super::request::{Parameters, authenticate};
 use super::{answer, cors};
-use crate::registry::{AttachError, Attachment, Known, Registry};
+use crate::link::{Link, Polled};
+use crate::registry::{AttachError, Attachment, PollRole, SocketRole};
 use crate::server::Shared;
 use crate::session::{self, Opening};
 use crate::wire::Wire;
@@ -24,38 +27,96 @@ const BUFFER_BYTES: usize = 1024;
 /// Room for a Close message and for the headers of the frames around it.
 const FAREWELL_BYTES_MAX: usize = 16 * 1024;
 
+/// Proxies must hand on at once what is streamed (nginx).
+const UNBUFFERED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
+
+/// A request that has shown who sends it.
+struct Asked {
+    identity: Identity,
+    parameters: Parameters,
+    headers: HeaderMap,
+}
+
 pub(super) async fn get<H: Hub>(
     State(shared): State<Arc<Shared<H>>>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let origin = headers.clone();
+    let is_poll = upgrade.is_err() && !wants_events(&headers);
     let parameters = Parameters::of(&uri);
     let response = match authenticate(&shared.access, &headers, &parameters) {
         Err(refusal) => answer::refused(&refusal),
-        Ok(identity) => match upgrade {
-            Ok(upgrade) => open(&shared, identity, parameters, &headers, upgrade),
-            Err(_) => no_upgrade(&shared, &parameters, &headers),
-        },
+        Ok(identity) => {
+            let asked = Asked {
+                identity,
+                parameters,
+                headers,
+            };
+            match upgrade {
+                Ok(upgrade) => open_socket(&shared, asked, upgrade),
+                Err(_) if is_poll => poll(&shared, asked).await,
+                Err(_) => open_events(&shared, asked),
+            }
+        }
     };
-    cors::open(response, &headers, &shared.options)
+    let response = if is_poll {
+        uncached(response)
+    } else {
+        response
+    };
+    cors::open(response, &origin, &shared.options)
 }
 
-/// Client to server bytes of a transport other than WebSockets.
+/// Client to server bytes of a transport other than WebSockets. The answer waits until the hub
+/// takes them; several at once are taken in turn.
 pub(super) async fn post<H: Hub>(
     State(shared): State<Arc<Shared<H>>>,
     uri: Uri,
     headers: HeaderMap,
+    body: Body,
 ) -> Response {
-    let known = |known| match known {
-        Known::Attached => answer::text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "POST requests are not allowed for WebSocket connections.",
-        ),
-        Known::Unattached => unsupported("LongPolling"),
-        Known::No => answer::unknown_id(),
+    let response = match find(&shared, &uri, &headers) {
+        Err(response) => *response,
+        Ok((token, identity)) => bring(&shared, &token, &identity, body).await,
     };
-    by_id(&shared, &uri, &headers, known)
+    cors::open(response, &headers, &shared.options)
+}
+
+async fn bring<H: Hub>(
+    shared: &Shared<H>,
+    token: &str,
+    identity: &Identity,
+    body: Body,
+) -> Response {
+    let options = &shared.options;
+    let link = match shared
+        .registry
+        .link(token, identity, options.attach_timeout)
+    {
+        Ok(link) => link,
+        Err(AttachError::OtherTransport) => {
+            return answer::text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "POST requests are not allowed for WebSocket connections.",
+            );
+        }
+        Err(error) => return answer::not_attached(error),
+    };
+    let Ok(body) = to_bytes(body, received_max(options)).await else {
+        return answer::text(
+            StatusCode::BAD_REQUEST,
+            "The body did not arrive whole, or is longer than this hub takes at once.",
+        );
+    };
+    if !body.is_empty() && link.bring(body).await.is_err() {
+        return answer::unknown_id();
+    }
+    answer::text(StatusCode::OK, "")
 }
 
 /// The end of a long polling connection.
@@ -64,85 +125,203 @@ pub(super) async fn delete<H: Hub>(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let known = |known| match known {
-        Known::Attached | Known::Unattached => answer::text(
-            StatusCode::BAD_REQUEST,
-            "Cannot terminate this connection using the DELETE endpoint.",
-        ),
-        Known::No => answer::unknown_id(),
+    let response = match find(&shared, &uri, &headers) {
+        Err(response) => *response,
+        Ok((token, identity)) => {
+            let lifetime = shared.options.attach_timeout;
+            match shared.registry.delete(&token, &identity, lifetime) {
+                Ok(()) => answer::text(StatusCode::ACCEPTED, ""),
+                Err(AttachError::OtherTransport) => answer::text(
+                    StatusCode::BAD_REQUEST,
+                    "Cannot terminate this connection using the DELETE endpoint.",
+                ),
+                Err(error) => answer::not_attached(error),
+            }
+        }
     };
-    by_id(&shared, &uri, &headers, known)
+    cors::open(response, &headers, &shared.options)
 }
 
-fn by_id<H: Hub>(
+/// Who asks, and about which connection; or the refusal.
+fn find<H: Hub>(
     shared: &Shared<H>,
     uri: &Uri,
     headers: &HeaderMap,
-    answer: impl FnOnce(Known) -> Response,
-) -> Response {
+) -> Result<(String, Identity), Box<Response>> {
     let parameters = Parameters::of(uri);
-    let response = match authenticate(&shared.access, headers, &parameters) {
-        Err(refusal) => answer::refused(&refusal),
-        Ok(_) => match parameters.id() {
-            None => answer::id_required(),
-            Some(id) => answer(shared.registry.known(&id, shared.options.attach_timeout)),
-        },
-    };
-    cors::open(response, headers, &shared.options)
+    let identity = authenticate(&shared.access, headers, &parameters);
+    let identity = identity.map_err(|refusal| Box::new(answer::refused(&refusal)))?;
+    match parameters.id() {
+        Some(token) => Ok((token, identity)),
+        None => Err(Box::new(answer::id_required())),
+    }
 }
 
-fn open<H: Hub>(
+fn open_socket<H: Hub>(
     shared: &Arc<Shared<H>>,
-    identity: Identity,
-    parameters: Parameters,
-    headers: &HeaderMap,
+    asked: Asked,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let options = &shared.options;
     if shared.registry.is_draining() {
-        return answer::unavailable("This server takes no new connections. Try again.");
+        return answer::draining();
     }
-    if !cors::admits_websocket(headers, &shared.options) {
+    if !cors::admits_websocket(&asked.headers, options) {
         return answer::text(
             StatusCode::FORBIDDEN,
             "Pages of this origin may not connect. Add it to the hub's allowed origins.",
         );
     }
-    let id = parameters.id();
-    let attached = attach(&shared.registry, id.as_deref(), &identity, &shared.options);
-    let attachment = match attached {
-        Ok(attachment) => attachment,
-        Err(error) => return answer::not_attached(error),
+    if !options.transports.contains(&Transport::WebSockets) {
+        return unsupported(Transport::WebSockets);
+    }
+    let registry = &shared.registry;
+    let role = match asked.parameters.id() {
+        Some(token) => registry.attach_socket(&token, &asked.identity, options.attach_timeout),
+        None => Ok(SocketRole::Opens(registry.attach_fresh(&asked.identity))),
     };
-    let opening = Box::new(Opening {
-        attachment,
-        identity,
-        request: parameters.into_opening(headers),
-    });
-    let shared = Arc::clone(shared);
-    limited(upgrade, &shared.options)
-        // A task of its own: that of the upgrade has room for much that is over by now.
-        .on_upgrade(async move |socket| {
-            tokio::spawn(session::run(shared, opening, Wire::new(socket)));
-        })
+    let upgrade = limited(upgrade, options);
+    match role {
+        Err(error) => answer::not_attached(error),
+        Ok(SocketRole::TakesOver(takeover)) => {
+            upgrade.on_upgrade(async move |socket| takeover.give(socket))
+        }
+        Ok(SocketRole::Opens(attachment)) => {
+            let opening = opening(attachment, asked, Transport::WebSockets);
+            let shared = Arc::clone(shared);
+            // A task of its own: that of the upgrade has room for much that is over by now.
+            upgrade.on_upgrade(async move |socket| {
+                tokio::spawn(session::run(shared, opening, Wire::socket(socket)));
+            })
+        }
+    }
 }
 
-fn attach(
-    registry: &Arc<Registry>,
-    id: Option<&str>,
-    identity: &Identity,
-    options: &Options,
-) -> Result<Attachment, AttachError> {
-    match id {
-        Some(id) => registry.attach(id, identity, options.attach_timeout),
-        None => Ok(registry.attach_fresh()),
+fn open_events<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
+    let options = &shared.options;
+    let Some(token) = asked.parameters.id() else {
+        return answer::id_required();
+    };
+    if shared.registry.is_draining() {
+        return answer::draining();
     }
+    let lifetime = options.attach_timeout;
+    if !options.transports.contains(&Transport::ServerSentEvents) {
+        return match shared.registry.is_known(&token, lifetime) {
+            false => answer::unknown_id(),
+            true => unsupported(Transport::ServerSentEvents),
+        };
+    }
+    let attached = shared
+        .registry
+        .attach_events(&token, &asked.identity, lifetime);
+    let (attachment, link) = match attached {
+        Ok(attached) => attached,
+        Err(error) => return answer::not_attached(error),
+    };
+    let events = Body::from_stream(link.events());
+    serve(
+        shared,
+        opening(attachment, asked, Transport::ServerSentEvents),
+        link,
+    );
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache,no-store"),
+        ),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+        // Keeps compression away, which would hold events back.
+        (
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static("identity"),
+        ),
+        UNBUFFERED,
+    ];
+    (headers, events).into_response()
+}
+
+/// One poll. The first one begins the connection and is answered at once.
+async fn poll<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
+    let options = &shared.options;
+    let Some(token) = asked.parameters.id() else {
+        return answer::id_required();
+    };
+    let lifetime = options.attach_timeout;
+    if !options.transports.contains(&Transport::LongPolling) {
+        return match shared.registry.is_known(&token, lifetime) {
+            false => answer::unknown_id(),
+            true => unsupported(Transport::LongPolling),
+        };
+    }
+    match shared
+        .registry
+        .attach_poll(&token, &asked.identity, lifetime)
+    {
+        Err(error) => answer::not_attached(error),
+        Ok(PollRole::Opens(..)) if shared.registry.is_draining() => answer::draining(),
+        Ok(PollRole::Opens(attachment, link)) => {
+            serve(
+                shared,
+                opening(attachment, asked, Transport::LongPolling),
+                link,
+            );
+            frame(Body::empty())
+        }
+        Ok(PollRole::Takes(link)) => match link.poll(options.poll_timeout).await {
+            Polled::Frame(bytes) => frame(bytes.into()),
+            Polled::Nothing => answer::text(StatusCode::OK, ""),
+            Polled::Over => StatusCode::NO_CONTENT.into_response(),
+        },
+    }
+}
+
+fn frame(body: Body) -> Response {
+    let bytes = HeaderValue::from_static("application/octet-stream");
+    ([(header::CONTENT_TYPE, bytes), UNBUFFERED], body).into_response()
+}
+
+fn serve<H: Hub>(shared: &Arc<Shared<H>>, opening: Box<Opening>, link: Arc<Link>) {
+    let wire = Wire::http(link, shared.options.attach_timeout);
+    tokio::spawn(session::run(Arc::clone(shared), opening, wire));
+}
+
+fn opening(attachment: Attachment, asked: Asked, transport: Transport) -> Box<Opening> {
+    Box::new(Opening {
+        attachment,
+        identity: asked.identity,
+        request: asked.parameters.into_opening(&asked.headers, transport),
+    })
+}
+
+/// Every answer to a poll, or somebody on the way may answer the next one with it.
+fn uncached(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let now_stale = [
+        (header::CACHE_CONTROL, "no-cache, no-store"),
+        (header::PRAGMA, "no-cache"),
+        (header::EXPIRES, "Thu, 01 Jan 1970 00:00:00 GMT"),
+    ];
+    for (name, value) in now_stale {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The most that is read of a client at once.
+fn received_max(options: &Options) -> usize {
+    options
+        .receive_frame_bytes_max
+        .max(options.receive_bytes_max)
 }
 
 /// Bounds what one WebSocket may hold in memory. Nothing is unlimited.
 fn limited(upgrade: WebSocketUpgrade, options: &Options) -> WebSocketUpgrade {
-    let received_max = options
-        .receive_frame_bytes_max
-        .max(options.receive_bytes_max);
+    let received_max = received_max(options);
     // The largest frame is the last: all that waited, and the goodbye behind it.
     let waiting_max = options
         .outbox_bytes_max
@@ -156,24 +335,6 @@ fn limited(upgrade: WebSocketUpgrade, options: &Options) -> WebSocketUpgrade {
         .max_frame_size(received_max)
 }
 
-/// A GET that is no upgrade asks for a transport that is not offered.
-fn no_upgrade<H: Hub>(
-    shared: &Shared<H>,
-    parameters: &Parameters,
-    headers: &HeaderMap,
-) -> Response {
-    let Some(id) = parameters.id() else {
-        return answer::id_required();
-    };
-    match shared.registry.known(&id, shared.options.attach_timeout) {
-        Known::No => answer::unknown_id(),
-        Known::Unattached | Known::Attached if wants_events(headers) => {
-            unsupported("ServerSentEvents")
-        }
-        Known::Unattached | Known::Attached => unsupported("LongPolling"),
-    }
-}
-
 fn wants_events(headers: &HeaderMap) -> bool {
     let accept = headers
         .get(header::ACCEPT)
@@ -181,7 +342,8 @@ fn wants_events(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.eq_ignore_ascii_case("text/event-stream"))
 }
 
-fn unsupported(transport: &str) -> Response {
-    let text = format!("{transport} transport not supported by this end point type");
+fn unsupported(transport: Transport) -> Response {
+    let name = transport.name();
+    let text = format!("{name} transport not supported by this end point type");
     answer::text(StatusCode::NOT_FOUND, text)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use signalr_protocol::negotiate::{NegotiateResponse, Transport, TransportOffer, choose_version};
+use signalr_protocol::negotiate::{NegotiateResponse, TransportOffer, choose_version};
 
 use super::request::{Parameters, authenticate};
 use super::{answer, cors, refresh};
@@ -20,9 +20,7 @@ pub(super) async fn negotiate<H: Hub>(
     let parameters = Parameters::of(&uri);
     let response = match authenticate(&shared.access, &headers, &parameters) {
         Err(refusal) => answer::refused(&refusal),
-        Ok(_) if shared.registry.is_draining() => {
-            answer::unavailable("This server takes no new connections. Try again.")
-        }
+        Ok(_) if shared.registry.is_draining() => answer::draining(),
         Ok(identity) => offer(&shared, &parameters, &identity),
     };
     cors::open(response, &headers, &shared.options)
@@ -36,20 +34,24 @@ fn offer<H: Hub>(shared: &Shared<H>, parameters: &Parameters, identity: &Identit
         Err(error) => return json(&NegotiateResponse::refusal(error)),
     };
     let has_own_token = version > 0;
+    let is_stateful = options.stateful_reconnect && parameters.asks_for_stateful_reconnect();
     let ids = shared.registry.negotiate(
         identity,
         has_own_token,
+        is_stateful,
         options.attach_timeout,
         options.unattached_max,
     );
     let Some(ids) = ids else {
-        return answer::unavailable("Too many connections wait for their WebSocket. Try again.");
+        return answer::unavailable("Too many connections wait for their transport. Try again.");
     };
+    let offers = options.transports.iter().copied().map(TransportOffer::new);
     json(&NegotiateResponse {
+        use_stateful_reconnect: is_stateful.then_some(true),
         negotiate_version: Some(version),
         connection_id: Some(ids.id.to_string()),
         connection_token: has_own_token.then(|| ids.token.to_string()),
-        available_transports: Some(vec![TransportOffer::new(Transport::WebSockets)]),
+        available_transports: Some(offers.collect()),
         token_lifetime_seconds: refresh::lifetime_seconds(identity, options),
         ..NegotiateResponse::default()
     })

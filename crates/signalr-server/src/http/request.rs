@@ -2,6 +2,7 @@
 
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use signalr_protocol::negotiate::Transport;
 
 use crate::auth::Access;
 use crate::connection::OpeningRequest;
@@ -32,6 +33,14 @@ impl Parameters {
         pairs.map(|(_, value)| value.as_str())
     }
 
+    /// Whether the client asks to be able to resume.
+    pub(super) fn asks_for_stateful_reconnect(&self) -> bool {
+        let mut asked = self.all("useStatefulReconnect");
+        asked
+            .next()
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
     /// The connection token. Given twice, it is joined by a comma and so known to nobody.
     pub(super) fn id(&self) -> Option<String> {
         let values: Vec<&str> = self.all("id").collect();
@@ -39,12 +48,13 @@ impl Parameters {
     }
 
     /// What the application may see of the opening request: all but its secrets.
-    pub(super) fn into_opening(self, headers: &HeaderMap) -> OpeningRequest {
+    pub(super) fn into_opening(self, headers: &HeaderMap, transport: Transport) -> OpeningRequest {
         let is_secret =
             |key: &str| key.eq_ignore_ascii_case(ACCESS_TOKEN) || key.eq_ignore_ascii_case("id");
         let query = self.0.into_iter().filter(|(key, _)| !is_secret(key));
         let headers = headers.iter().filter(|(name, _)| is_kept(name));
         OpeningRequest {
+            transport,
             query: query
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect(),

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use signalr_protocol::negotiate::Transport;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Options;
@@ -17,6 +18,10 @@ pub(super) enum Due {
     ClientTimeout,
     SendTimeout,
     TokenExpiry,
+    /// The client is to be told what came.
+    Ack,
+    /// Nobody took the connection over.
+    Abandoned,
 }
 
 pub(super) struct Clocks {
@@ -24,15 +29,25 @@ pub(super) struct Clocks {
     keep_alive_interval: Duration,
     client_timeout: Duration,
     send_timeout: Duration,
-    next_ping: Instant,
+    /// Never over long polling, whose polls show that both ends live.
+    next_ping: Option<Instant>,
+    /// Whether the client's silence counts. Over long polling it does once it has pinged.
+    is_listening: bool,
     last_received: Instant,
     /// Since when one frame has been on its way.
     sending_since: Option<Instant>,
     token_expiry: Option<Instant>,
+    pub(super) ack_at: Option<Instant>,
+    pub(super) abandoned_at: Option<Instant>,
 }
 
 impl Clocks {
-    pub(super) fn start(options: &Options, expires_at: Option<SystemTime>) -> Self {
+    pub(super) fn start(
+        options: &Options,
+        transport: Transport,
+        expires_at: Option<SystemTime>,
+    ) -> Self {
+        let is_pinging = transport != Transport::LongPolling;
         let now = Instant::now();
         let keep_alive_interval = options.keep_alive_interval.max(Duration::from_millis(1));
         let expires_at = expires_at.filter(|_| options.close_on_token_expiry);
@@ -41,18 +56,28 @@ impl Clocks {
             keep_alive_interval,
             client_timeout: options.client_timeout,
             send_timeout: options.send_timeout,
-            next_ping: now + keep_alive_interval,
+            next_ping: is_pinging.then(|| now + keep_alive_interval),
+            is_listening: is_pinging,
             last_received: now,
             sending_since: None,
             token_expiry: expires_at.and_then(|time| from_now(now, time)),
+            ack_at: None,
+            abandoned_at: None,
         };
-        clocks.set(clocks.next().0);
+        if let Some((at, _)) = clocks.next() {
+            clocks.set(at);
+        }
         clocks
     }
 
     /// A whole message came.
     pub(super) fn received(&mut self) {
         self.last_received = Instant::now();
+    }
+
+    /// The client pings, so it will go on to.
+    pub(super) fn pinged(&mut self) {
+        self.is_listening = true;
     }
 
     /// A newer token, if there is one that is still good, puts the end off. Says whether it does.
@@ -63,7 +88,8 @@ impl Clocks {
     }
 
     pub(super) fn send_started(&mut self) {
-        self.sending_since = Some(Instant::now());
+        // Over long polling nothing is under way: it waits for a poll, or for the end of waiting.
+        self.sending_since = self.next_ping.map(|_| Instant::now());
     }
 
     pub(super) fn send_finished(&mut self) {
@@ -76,7 +102,9 @@ impl Clocks {
             self.received();
         }
         loop {
-            let (at, due) = self.next();
+            let Some((at, due)) = self.next() else {
+                return std::future::pending().await;
+            };
             if at <= Instant::now() {
                 self.passed(due);
                 return due;
@@ -88,11 +116,13 @@ impl Clocks {
         }
     }
 
-    fn next(&self) -> (Instant, Due) {
-        let mut next = (self.next_ping, Due::Ping);
-        let others = [
+    /// `None` when nothing will ever be due.
+    fn next(&self) -> Option<(Instant, Due)> {
+        let silent_until = self.last_received + self.client_timeout;
+        let all = [
+            (self.next_ping, Due::Ping),
             (
-                Some(self.last_received + self.client_timeout),
+                self.is_listening.then_some(silent_until),
                 Due::ClientTimeout,
             ),
             (
@@ -100,22 +130,21 @@ impl Clocks {
                 Due::SendTimeout,
             ),
             (self.token_expiry, Due::TokenExpiry),
+            (self.ack_at, Due::Ack),
+            (self.abandoned_at, Due::Abandoned),
         ];
-        for (at, due) in others {
-            if let Some(at) = at.filter(|at| *at < next.0) {
-                next = (at, due);
-            }
-        }
-        next
+        let all = all.into_iter();
+        let all = all.filter_map(|(at, due)| Some((at?, due)));
+        all.min_by_key(|(at, _)| *at)
     }
 
     /// Pings keep their rhythm; after a pause in which none could go out they start a new one.
     fn passed(&mut self, due: Due) {
-        if due == Due::Ping {
+        if let (Due::Ping, Some(ping)) = (due, &mut self.next_ping) {
             let now = Instant::now();
-            self.next_ping += self.keep_alive_interval;
-            if self.next_ping <= now {
-                self.next_ping = now + self.keep_alive_interval;
+            *ping += self.keep_alive_interval;
+            if *ping <= now {
+                *ping = now + self.keep_alive_interval;
             }
         }
     }

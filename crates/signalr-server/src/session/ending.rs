@@ -24,6 +24,8 @@ pub(super) enum Reason {
     Goodbye,
     /// The client sent a Close frame, which is answered already.
     Closed,
+    /// The client asked over HTTP to end the connection.
+    Deleted,
     /// The connection broke, or must be closed with a code because the WebSocket was misused.
     Broken(Failure),
     /// The client sent what cannot be understood.
@@ -44,7 +46,7 @@ impl Reason {
             Self::TokenExpired => Disconnect::TokenExpired,
             Self::ClientTimeout => Disconnect::ClientTimeout,
             Self::SlowReader => Disconnect::SlowReader,
-            Self::Goodbye | Self::Closed => Disconnect::ByClient,
+            Self::Goodbye | Self::Closed | Self::Deleted => Disconnect::ByClient,
             Self::Broken(Failure::Violated(code)) => {
                 Disconnect::ProtocolError(format!("WebSocket error {}", *code as u16))
             }
@@ -58,7 +60,7 @@ impl Reason {
     pub(super) fn message(&self, is_detailed: bool) -> Option<Close<'static>> {
         let (error, allow_reconnect) = match self {
             Self::Ordered(order) => (order.error.clone(), order.allow_reconnect),
-            Self::TokenExpired => (None, true),
+            Self::TokenExpired | Self::Deleted => (None, true),
             Self::ClientTimeout => (Some(error_text::CLOSED_WITH_ERROR.to_owned()), true),
             Self::Goodbye => (None, false),
             Self::Malformed(detail) => (Some(closed_with(detail, is_detailed)), true),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use signalr_protocol::handshake::{self, HandshakeRequest};
+use signalr_protocol::negotiate::Transport;
 use signalr_protocol::{RecordSplitter, error_text};
 use tokio::time;
 
@@ -13,6 +14,8 @@ use crate::wire::{CloseCode, Event, Failure, Wire};
 #[derive(Debug)]
 pub(super) struct Shaken {
     pub(super) codec: Codec,
+    /// Of the hub protocol.
+    pub(super) version: i32,
     /// What came behind the request in the same chunk.
     pub(super) rest: Bytes,
 }
@@ -57,7 +60,9 @@ async fn read(
         let chunk = match wire.event(true).await {
             Event::Received(chunk) => chunk,
             Event::Flushed => continue,
-            Event::Closed | Event::Failed(Failure::Lost) => return Err(Refusal::Ended(None)),
+            Event::Closed | Event::Deleted | Event::Failed(Failure::Lost) => {
+                return Err(Refusal::Ended(None));
+            }
             Event::Failed(Failure::TooLarge) => return Err(canceled()),
             Event::Failed(Failure::Violated(code)) => return Err(Refusal::Ended(Some(code))),
         };
@@ -65,15 +70,17 @@ async fn read(
         let Some(record) = records.next() else {
             continue;
         };
-        let codec = choose(&record.map_err(|_| canceled())?, is_detailed)?;
+        let record = record.map_err(|_| canceled())?;
+        let (codec, version) = choose(&record, wire.transport(), is_detailed)?;
         return Ok(Shaken {
             codec,
+            version,
             rest: chunk.slice_ref(records.rest()),
         });
     }
 }
 
-fn choose(record: &[u8], is_detailed: bool) -> Result<Codec, Refusal> {
+fn choose(record: &[u8], transport: Transport, is_detailed: bool) -> Result<(Codec, i32), Refusal> {
     let request = HandshakeRequest::decode(record).map_err(|error| {
         let text = error_text::HANDSHAKE_FAILED;
         Refusal::Answer(match is_detailed {
@@ -81,7 +88,14 @@ fn choose(record: &[u8], is_detailed: bool) -> Result<Codec, Refusal> {
             false => text.to_owned(),
         })
     })?;
-    Codec::choose(&request.protocol, request.version).map_err(Refusal::Answer)
+    let (protocol, version) = (&*request.protocol, request.version);
+    let codec = Codec::choose(protocol, version).map_err(Refusal::Answer)?;
+    if codec == Codec::MessagePack && transport == Transport::ServerSentEvents {
+        return Err(Refusal::Answer(error_text::transport_is_text_only(
+            protocol,
+        )));
+    }
+    Ok((codec, version))
 }
 
 fn canceled() -> Refusal {

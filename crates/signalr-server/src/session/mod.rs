@@ -8,6 +8,7 @@ mod calls;
 mod clocks;
 mod ending;
 mod handshake;
+mod resume;
 mod serve;
 
 use std::panic::AssertUnwindSafe;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join3;
 use signalr_protocol::RecordSplitter;
+use signalr_protocol::negotiate::Transport;
 use tracing::{debug, error};
 
 use crate::auth::Identity;
@@ -27,6 +29,10 @@ use crate::registry::{Attachment, Presence};
 use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Caller, ConnectionHandle, Hub};
+use resume::Resume;
+
+/// Version of the hub protocol from which on a connection can be resumed.
+const RESUMABLE_VERSION: i32 = 2;
 
 /// What the HTTP request says about the connection it opens.
 pub(crate) struct Opening {
@@ -75,11 +81,15 @@ async fn shake<H: Hub>(
         Arc::clone(attachment.registry()),
     );
     let shared = Arc::clone(shared);
+    let resume = attachment
+        .takeover()
+        .filter(|_| shaken.version >= RESUMABLE_VERSION)
+        .map(|takeover| Box::new(Resume::new(takeover, options.stateful_bytes_max)));
     Some(Box::pin(attend(
         shared,
         attachment,
         connection,
-        wire,
+        (wire, resume),
         shaken.rest,
     )))
 }
@@ -90,7 +100,7 @@ fn attend<H: Hub>(
     shared: Arc<Shared<H>>,
     attachment: Attachment,
     connection: ConnectionHandle,
-    wire: Wire,
+    (wire, resume): (Wire, Option<Box<Resume>>),
     rest: Bytes,
 ) -> impl Future<Output = ()> + Send + use<H> {
     let caller = Caller::new(Arc::clone(&shared.hub), connection.clone(), shared.handle());
@@ -98,10 +108,13 @@ fn attend<H: Hub>(
     let presence = attachment.enter(connection);
     debug!(connection = caller.id(), "connected");
     async move {
-        let mut session = serve::Session::new(&shared, &caller, wire);
+        let mut session = serve::Session::new(&shared, &caller, wire, resume);
         let reason = session.serve(rest).await;
         debug!(connection = caller.id(), ?reason, "disconnecting");
-        attachment.forget_token();
+        if caller.transport() != Transport::LongPolling {
+            // Whoever polls has to come once more, to be told of the end.
+            attachment.forget_token();
+        }
         Box::pin(part(&shared, &caller, session, reason, presence)).await;
     }
 }

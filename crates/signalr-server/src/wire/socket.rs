@@ -1,4 +1,4 @@
-//! The WebSocket under a session: chunks in, frames out, one flush a frame.
+//! The WebSocket under a session: one flush a frame.
 //!
 //! Reading and flushing go on side by side, so that a client that writes much before it reads
 //! does not lock up. Frame types are ignored on reading, as the official server ignores them.
@@ -14,7 +14,9 @@ use futures_util::{Sink, Stream};
 use tokio::time;
 use tokio_tungstenite::tungstenite;
 
-pub(crate) struct Wire {
+use super::{CloseCode, Event, Failure};
+
+pub(super) struct SocketWire {
     /// Boxed, because a wire is handed on, and a future has room for it at each hand.
     socket: Box<WebSocket>,
     /// A frame was written and may not have gone to the network entirely.
@@ -22,39 +24,8 @@ pub(crate) struct Wire {
     is_binary: bool,
 }
 
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Everything written has gone to the network.
-    Flushed,
-    /// Some bytes, cut anywhere.
-    Received(Bytes),
-    /// The client closed the WebSocket in order.
-    Closed,
-    /// The WebSocket is broken.
-    Failed(Failure),
-}
-
-/// How a WebSocket broke.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Nothing can be sent or received.
-    Lost,
-    /// The client sent a message over the limit. Sending still works.
-    TooLarge,
-    /// The client broke the WebSocket protocol; to be closed with this code.
-    Violated(CloseCode),
-}
-
-/// Close codes of RFC 6455, section 7.4.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CloseCode {
-    Normal = 1000,
-    Protocol = 1002,
-    NotUtf8 = 1007,
-}
-
-impl Wire {
-    pub(crate) fn new(socket: WebSocket) -> Self {
+impl SocketWire {
+    pub(super) fn new(socket: WebSocket) -> Self {
         Self {
             socket: Box::new(socket),
             is_flushing: false,
@@ -62,18 +33,18 @@ impl Wire {
         }
     }
 
-    pub(crate) fn is_flushing(&self) -> bool {
+    pub(super) fn is_flushing(&self) -> bool {
         self.is_flushing
     }
 
     /// Frames are binary from now on, as they must be for what is no text.
-    pub(crate) fn become_binary(&mut self) {
+    pub(super) fn become_binary(&mut self) {
         self.is_binary = true;
     }
 
-    /// Writes one frame, to be flushed by [`Wire::event`]. Only to be called when nothing is
+    /// Writes one frame, to be flushed by [`SocketWire::poll_event`]. Only to be called when nothing is
     /// flushing, so that no more than one frame is ever buffered.
-    pub(crate) fn start_send(&mut self, frame: Bytes) -> Result<(), Failure> {
+    pub(super) fn start_send(&mut self, frame: Bytes) -> Result<(), Failure> {
         debug_assert!(!self.is_flushing, "one frame at a time");
         let message = match self.is_binary {
             true => Message::Binary(frame),
@@ -86,13 +57,15 @@ impl Wire {
             .map_err(|error| classify(&error))
     }
 
-    /// Waits for the next thing to happen. With `is_reading` unset, only for the flush. Nothing is
-    /// lost when the wait is given up.
-    pub(crate) async fn event(&mut self, is_reading: bool) -> Event {
+    async fn event(&mut self, is_reading: bool) -> Event {
         poll_fn(|context| self.poll_event(context, is_reading)).await
     }
 
-    fn poll_event(&mut self, context: &mut Context<'_>, is_reading: bool) -> Poll<Event> {
+    pub(super) fn poll_event(
+        &mut self,
+        context: &mut Context<'_>,
+        is_reading: bool,
+    ) -> Poll<Event> {
         if self.is_flushing
             && let Poll::Ready(result) = Pin::new(&mut *self.socket).poll_flush(context)
         {
@@ -123,7 +96,7 @@ impl Wire {
     }
 
     /// Sends what is left, closes, and waits for the client to do so too, reading nothing.
-    pub(crate) async fn close(
+    pub(super) async fn close(
         mut self,
         last: Bytes,
         code: CloseCode,
