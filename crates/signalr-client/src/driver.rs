@@ -92,6 +92,15 @@ pub(crate) async fn run(
             why = write(sender, &shared, limits, again.take()) => why,
             why = &mut refreshing => why,
         };
+        let why = match why {
+            // The server's answer may overtake the end of our goodbye; it is no less ours.
+            Closed::ByServer { error: None, .. } | Closed::Lost { .. }
+                if shared.outbox.says_goodbye() =>
+            {
+                break Closed::ByClient;
+            }
+            why => why,
+        };
         match resume(&why, &shared, upkeep.redial.as_ref()).await {
             Some(other) => {
                 // The old socket is dropped without a goodbye, which would end the connection at the server.
@@ -193,12 +202,12 @@ async fn write_all(
                     }
                     send(sender, frame.bytes, limits).await?;
                 }
-                Next::Close => return send(sender, shared.codec.close(), limits).await,
+                Next::Close => return send_goodbye(sender, shared, limits).await,
             },
             () = acknowledged(resumption), if is_full => {}
             // What the server does not acknowledge must not keep a connection from being closed.
             () = shared.outbox.closing(), if is_full => {
-                return send(sender, shared.codec.close(), limits).await;
+                return send_goodbye(sender, shared, limits).await;
             }
             () = tick(&mut pings) => send(sender, shared.codec.ping(), limits).await?,
             () = tick(&mut acks) => {
@@ -208,6 +217,11 @@ async fn write_all(
             }
         }
     }
+}
+
+async fn send_goodbye(sender: &mut Sender, shared: &Shared, limits: Limits) -> Result<(), Closed> {
+    shared.outbox.begin_goodbye();
+    send(sender, shared.codec.close(), limits).await
 }
 
 /// The first that a server hears on a socket which takes over.

@@ -43,6 +43,8 @@ struct State {
     frames: VecDeque<Frame>,
     bytes: usize,
     phase: Phase,
+    /// Nothing is left to send but the goodbye, and that is under way.
+    says_goodbye: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,15 @@ impl Outbox {
             self.filled.notify_one();
             self.emptied.notify_waiters();
         }
+    }
+
+    /// Everything was sent, or never will be, and the goodbye is under way.
+    pub(crate) fn begin_goodbye(&self) {
+        self.lock().says_goodbye = true;
+    }
+
+    pub(crate) fn says_goodbye(&self) -> bool {
+        self.lock().says_goodbye
     }
 
     /// The connection is over; what is in line is dropped.

@@ -31,6 +31,8 @@ struct Hub {
     token_lifetime_seconds: Option<u64>,
     has_polled: std::sync::Mutex<bool>,
     posted: Notify,
+    /// A goodbye is never answered but from below.
+    holds_goodbye: bool,
 }
 
 enum Down {
@@ -59,6 +61,7 @@ async fn serve(change: impl FnOnce(&mut Hub)) -> Ends {
         token_lifetime_seconds: None,
         has_polled: false.into(),
         posted: Notify::new(),
+        holds_goodbye: false,
     };
     change(&mut hub);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -125,6 +128,9 @@ async fn answer(
         "poll" if id_is_right => poll(&hub).await,
         "post" if id_is_right => {
             hub.posted.notify_one();
+            if hub.holds_goodbye && said == "{\"type\":7}|" {
+                std::future::pending::<()>().await;
+            }
             StatusCode::OK.into_response()
         }
         "delete" if id_is_right => StatusCode::ACCEPTED.into_response(),
@@ -255,6 +261,27 @@ async fn a_chain_of_polls_is_ended_by_a_goodbye_and_a_delete() {
     while next(&mut ends).await != "delete t2" {}
     ends.down.send(Down::End).unwrap();
     assert_eq!(soon(closing).await.unwrap(), Closed::ByClient);
+}
+
+#[tokio::test]
+async fn who_says_goodbye_has_closed_it_also_when_the_answer_comes_before_the_goodbye_is_through() {
+    for last in [Down::Data(GOODBYE), Down::End] {
+        let mut ends = serve(|hub| {
+            hub.offers = vec![Transport::LongPolling];
+            hub.holds_goodbye = true;
+        })
+        .await;
+        ends.down.send(Down::Data("{}\u{1e}")).unwrap();
+        let (connection, _incoming) = soon(Connection::connect(ends.options.clone()))
+            .await
+            .unwrap();
+        let closing = tokio::spawn(async move { connection.close().await });
+        while next(&mut ends).await != "post t2 {\"type\":7}|" {}
+        ends.down.send(last).unwrap();
+        while next(&mut ends).await != "delete t2" {}
+        ends.down.send(Down::End).unwrap();
+        assert_eq!(soon(closing).await.unwrap(), Closed::ByClient);
+    }
 }
 
 #[tokio::test]
