@@ -35,7 +35,8 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 struct State {
-    transport: Transport,
+    /// `None` until a request for frames came.
+    transport: Option<Transport>,
     frame: Option<Bytes>,
     /// Number of the newest poll.
     poll: u64,
@@ -70,8 +71,10 @@ pub(crate) enum Polled {
     Frame(Bytes),
     /// Nothing came in time.
     Nothing,
-    /// A newer poll is served instead, or the connection is over.
-    Over,
+    /// A newer poll is served instead.
+    Superseded,
+    /// The connection is over.
+    Ended,
 }
 
 /// The connection is over.
@@ -85,7 +88,7 @@ impl Link {
             up,
             received: Mutex::new(Some(received)),
             state: Mutex::new(State {
-                transport: Transport::LongPolling,
+                transport: None,
                 frame: None,
                 poll: 0,
                 idle_since: None,
@@ -100,7 +103,7 @@ impl Link {
         })
     }
 
-    pub(crate) fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Option<Transport> {
         self.lock().transport
     }
 
@@ -119,16 +122,24 @@ impl Link {
     /// Settles what carries frames down. The first poll counts as one that has just ended.
     pub(crate) fn settle(&self, transport: Transport) {
         let mut state = self.lock();
-        state.transport = transport;
+        state.transport = Some(transport);
         state.idle_since = (transport == Transport::LongPolling).then(Instant::now);
     }
 
-    /// Brings a body. Waits while the session reads slower than bodies come.
-    pub(crate) async fn bring(&self, body: Bytes) -> Result<(), Ended> {
+    /// Waits for room for a body, while the session reads slower than bodies come. A body is only
+    /// read once there is room for it, so that one connection has one in memory.
+    pub(crate) async fn room(&self) -> Result<mpsc::Permit<'_, Bytes>, Ended> {
         if self.lock().is_ended {
             return Err(Ended);
         }
-        self.up.send(body).await.map_err(|_| Ended)
+        self.up.reserve().await.map_err(|_| Ended)
+    }
+
+    /// Nobody attached in time, and nobody will.
+    pub(crate) fn abandon(&self) {
+        self.end();
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        *received = None;
     }
 
     /// Waits for a frame, for at most `within`.
@@ -149,7 +160,7 @@ impl Link {
             {
                 let mut state = self.lock();
                 if state.poll != number {
-                    return Polled::Over;
+                    return Polled::Superseded;
                 }
                 if let Some(frame) = state.frame.take() {
                     drop(state);
@@ -160,7 +171,7 @@ impl Link {
                     state.is_end_told = true;
                     drop(state);
                     self.changed.notify_waiters();
-                    return Polled::Over;
+                    return Polled::Ended;
                 }
             }
             tokio::select! {
@@ -311,7 +322,7 @@ fn event(frame: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt as _;
+    use futures_util::{FutureExt as _, StreamExt as _};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -334,7 +345,7 @@ mod tests {
             let link = Arc::clone(&link);
             async move { link.poll(LONG).await }
         });
-        assert_eq!(older.await.unwrap(), Polled::Over);
+        assert_eq!(older.await.unwrap(), Polled::Superseded);
         link.offer(Bytes::from_static(b"x"));
         assert_eq!(
             newer.await.unwrap(),
@@ -348,9 +359,19 @@ mod tests {
         link.offer(Bytes::from_static(b"x"));
         link.end();
         assert!(matches!(link.poll(LONG).await, Polled::Frame(_)));
-        assert_eq!(link.poll(LONG).await, Polled::Over);
+        assert_eq!(link.poll(LONG).await, Polled::Ended);
         link.until_ended().await;
-        assert!(link.bring(Bytes::new()).await.is_err());
+        assert!(link.room().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_waits_until_the_one_before_it_was_read_or_nobody_will_read() {
+        let link = Link::new();
+        link.room().await.unwrap().send(Bytes::from_static(b"1"));
+        let mut second = std::pin::pin!(link.room());
+        assert!(second.as_mut().now_or_never().is_none());
+        link.abandon();
+        assert!(second.await.is_err());
     }
 
     #[tokio::test]

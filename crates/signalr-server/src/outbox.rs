@@ -226,6 +226,14 @@ impl Outbox {
         }
     }
 
+    /// Finds only the order to end, passing over what waits: it cannot be sent. To be called by
+    /// the connection's task alone.
+    pub(crate) fn poll_close(&self, context: &Context<'_>) -> Poll<CloseOrder> {
+        self.task.register(context.waker());
+        let order = self.lock().close.clone();
+        order.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// Makes room for what has gone to the network.
     pub(crate) fn sent(&self, messages: usize, bytes: usize) {
         {
@@ -349,11 +357,6 @@ impl Batch {
         self.pieces.is_empty()
     }
 
-    /// Cuts off one message.
-    pub(crate) fn next_message(&mut self) -> Option<Bytes> {
-        self.next_frame(0).map(|frame| frame.bytes)
-    }
-
     /// Cuts off as many whole messages as fit into `bytes_max`, at least one. Only a frame of
     /// several messages of which some are shared is put together anew; nothing else is copied.
     pub(crate) fn next_frame(&mut self, bytes_max: usize) -> Option<Frame> {
@@ -380,7 +383,7 @@ impl Batch {
     }
 
     /// Whether the next message fits behind `bytes`.
-    pub(crate) fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
+    fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
         self.pieces.front().is_some_and(|next| {
             let next = match next {
                 Piece::Own(end) => end - self.own_taken,

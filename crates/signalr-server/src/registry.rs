@@ -88,8 +88,8 @@ pub(crate) enum AttachError {
 pub(crate) enum SocketRole {
     /// Its first.
     Opens(Attachment),
-    /// It takes over from another.
-    TakesOver(Arc<Takeover>),
+    /// It takes over from another, with this token.
+    TakesOver(Arc<str>, Arc<Takeover>),
 }
 
 /// What a poll is to a connection.
@@ -146,7 +146,7 @@ impl Registry {
             Slot::Attached { carrier, .. } => {
                 return match carrier {
                     Carrier::Stateful(takeover) if takeover.is_open() => {
-                        Ok(SocketRole::TakesOver(Arc::clone(takeover)))
+                        Ok(SocketRole::TakesOver(token, Arc::clone(takeover)))
                     }
                     Carrier::Socket | Carrier::Stateful(_) => Err(AttachError::InUse),
                     Carrier::Http(_) => Err(AttachError::OtherTransport),
@@ -185,7 +185,9 @@ impl Registry {
             Slot::Unattached { link, .. } => link.take().unwrap_or_else(Link::new),
             Slot::Attached { carrier, .. } => {
                 return Err(match carrier {
-                    Carrier::Http(link) if link.transport() == Transport::ServerSentEvents => {
+                    Carrier::Http(link)
+                        if link.transport() == Some(Transport::ServerSentEvents) =>
+                    {
                         AttachError::InUse
                     }
                     _ => AttachError::OtherTransport,
@@ -210,7 +212,7 @@ impl Registry {
             Slot::Unattached { link, .. } => link.take().unwrap_or_else(Link::new),
             Slot::Attached { carrier, .. } => {
                 return match carrier {
-                    Carrier::Http(link) if link.transport() == Transport::LongPolling => {
+                    Carrier::Http(link) if link.transport() == Some(Transport::LongPolling) => {
                         Ok(PollRole::Takes(Arc::clone(link)))
                     }
                     _ => Err(AttachError::OtherTransport),
@@ -258,7 +260,7 @@ impl Registry {
             Slot::Attached {
                 carrier: Carrier::Http(link),
                 ..
-            } if link.transport() == Transport::LongPolling => link.delete(),
+            } if link.transport() == Some(Transport::LongPolling) => link.delete(),
             _ => return Err(AttachError::OtherTransport),
         }
         slots.by_token.remove(&token);
@@ -307,6 +309,18 @@ impl Registry {
             Slot::Unattached { .. } => return None,
         };
         self.connection(&id)
+    }
+
+    /// A request of a live connection brought a token of its user, perhaps a newer one.
+    pub(crate) fn put_off_expiry(&self, token: &str, identity: &Identity) {
+        if let Some(connection) = self.by_token(token) {
+            connection.put_off_expiry(identity.expires_at());
+        }
+    }
+
+    /// Forgets a token whose client was told that its connection is over.
+    pub(crate) fn forget(&self, token: &str) {
+        self.slots().by_token.remove(token);
     }
 
     pub(crate) fn next_ask(&self) -> u64 {
@@ -382,7 +396,10 @@ impl Slots {
             if now.duration_since(*since) < lifetime {
                 return;
             }
-            if let Some(Slot::Unattached { .. }) = self.by_token.get(token) {
+            if let Some(Slot::Unattached { link, .. }) = self.by_token.get(token) {
+                if let Some(link) = link {
+                    link.abandon();
+                }
                 self.by_token.remove(token);
                 self.unattached_count -= 1;
             }
@@ -424,7 +441,7 @@ impl Attachment {
 
     /// Forgets the token before the connection is over, so that nobody dials back to it.
     pub(crate) fn forget_token(&self) {
-        self.registry.slots().by_token.remove(&self.ids.token);
+        self.registry.forget(&self.ids.token);
     }
 }
 

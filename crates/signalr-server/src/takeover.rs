@@ -18,7 +18,7 @@ struct State {
     /// Whether the connection can be taken over: not before it has shaken hands, and not when it is
     /// over.
     is_open: bool,
-    socket: Option<WebSocket>,
+    socket: Option<Box<WebSocket>>,
 }
 
 impl Takeover {
@@ -33,7 +33,7 @@ impl Takeover {
 
     /// Hands over a WebSocket. Of several the newest counts; one that comes too late is dropped,
     /// which its client sees.
-    pub(crate) fn give(&self, socket: WebSocket) {
+    pub(crate) fn give(&self, socket: Box<WebSocket>) {
         let mut state = self.lock();
         if state.is_open {
             state.socket = Some(socket);
@@ -42,7 +42,7 @@ impl Takeover {
         }
     }
 
-    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<WebSocket> {
+    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Box<WebSocket>> {
         // Registered before looking: one given after the look finds the waker.
         self.session.register(context.waker());
         match self.lock().socket.take() {

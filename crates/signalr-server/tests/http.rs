@@ -68,7 +68,7 @@ async fn negotiate(router: &Router, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn version_one_has_an_id_a_secret_token_and_all_that_is_served() {
+async fn version_one_has_an_id_a_secret_token_and_what_is_served() {
     let router = router(|s| s);
     let answer = negotiate(&router, "?negotiateVersion=1").await;
     assert_eq!(answer["negotiateVersion"], 1);
@@ -124,9 +124,8 @@ async fn a_trailing_slash_makes_no_difference() {
 }
 
 #[tokio::test]
-async fn requests_of_transports_that_are_not_offered_are_refused_in_known_words() {
-    let only_websockets = |options: &mut Options| options.transports = vec![Transport::WebSockets];
-    let router = router(|s| s.with(only_websockets));
+async fn requests_of_transports_not_offered_are_refused_in_known_words() {
+    let router = router(|s| s.with(|o| o.transports = vec![Transport::WebSockets]));
     let id = negotiate(&router, "?negotiateVersion=1").await["connectionToken"].clone();
     let known = format!("/hub?id={}", id.as_str().unwrap());
     let events: &[_] = &[("accept", "text/event-stream")];
@@ -174,7 +173,9 @@ async fn requests_of_transports_that_are_not_offered_are_refused_in_known_words(
         assert_eq!(answer.header("content-type"), Some("text/plain"));
     }
     assert_eq!(ask(&router, "GET", "/hub/negotiate", &[]).await.status, 405);
-    assert_eq!(ask(&router, "PUT", "/hub", &[]).await.status, 405);
+    for method in ["PUT", "HEAD"] {
+        assert_eq!(ask(&router, method, "/hub", &[]).await.status, 405);
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,14 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
     response
 }
 
+/// No transport uses this method.
+pub(super) async fn not_allowed() -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
+    let allowed = HeaderValue::from_static("GET,POST,DELETE,OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
 /// The hub takes no connections at the moment.
 pub(super) fn unavailable(why: &str) -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);

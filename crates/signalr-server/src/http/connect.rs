@@ -107,14 +107,22 @@ async fn bring<H: Hub>(
         }
         Err(error) => return answer::not_attached(error),
     };
-    let Ok(body) = to_bytes(body, received_max(options)).await else {
+    let Ok(room) = link.room().await else {
+        return answer::unknown_id();
+    };
+    // Nobody has to read what comes before a transport does, so it is bounded more tightly.
+    let bytes_max = match link.transport() {
+        Some(_) => received_max(options),
+        None => options.receive_bytes_max,
+    };
+    let Ok(body) = to_bytes(body, bytes_max).await else {
         return answer::text(
             StatusCode::BAD_REQUEST,
             "The body did not arrive whole, or is longer than this hub takes at once.",
         );
     };
-    if !body.is_empty() && link.bring(body).await.is_err() {
-        return answer::unknown_id();
+    if !body.is_empty() {
+        room.send(body);
     }
     answer::text(StatusCode::OK, "")
 }
@@ -183,15 +191,20 @@ fn open_socket<H: Hub>(
     let upgrade = limited(upgrade, options);
     match role {
         Err(error) => answer::not_attached(error),
-        Ok(SocketRole::TakesOver(takeover)) => {
-            upgrade.on_upgrade(async move |socket| takeover.give(socket))
+        Ok(SocketRole::TakesOver(token, takeover)) => {
+            registry.put_off_expiry(&token, &asked.identity);
+            upgrade.on_upgrade(async move |socket| takeover.give(Box::new(socket)))
         }
         Ok(SocketRole::Opens(attachment)) => {
             let opening = opening(attachment, asked, Transport::WebSockets);
             let shared = Arc::clone(shared);
             // A task of its own: that of the upgrade has room for much that is over by now.
             upgrade.on_upgrade(async move |socket| {
-                tokio::spawn(session::run(shared, opening, Wire::socket(socket)));
+                tokio::spawn(session::run(
+                    shared,
+                    opening,
+                    Wire::socket(Box::new(socket)),
+                ));
             })
         }
     }
@@ -272,11 +285,18 @@ async fn poll<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
             );
             frame(Body::empty())
         }
-        Ok(PollRole::Takes(link)) => match link.poll(options.poll_timeout).await {
-            Polled::Frame(bytes) => frame(bytes.into()),
-            Polled::Nothing => answer::text(StatusCode::OK, ""),
-            Polled::Over => StatusCode::NO_CONTENT.into_response(),
-        },
+        Ok(PollRole::Takes(link)) => {
+            shared.registry.put_off_expiry(&token, &asked.identity);
+            match link.poll(options.poll_timeout).await {
+                Polled::Frame(bytes) => frame(bytes.into()),
+                Polled::Nothing => answer::text(StatusCode::OK, ""),
+                Polled::Superseded => StatusCode::NO_CONTENT.into_response(),
+                Polled::Ended => {
+                    shared.registry.forget(&token);
+                    StatusCode::NO_CONTENT.into_response()
+                }
+            }
+        }
     }
 }
 

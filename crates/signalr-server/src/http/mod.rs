@@ -1,4 +1,4 @@
-//! The HTTP face of a hub: negotiation, the WebSocket upgrade, refusals and CORS.
+//! The HTTP face of a hub: negotiation, the transports, refusals and CORS.
 
 mod answer;
 mod connect;
@@ -28,7 +28,9 @@ pub(crate) fn router<H: Hub, S: Clone + Send + Sync + 'static>(
     } else {
         format!("/{base}")
     };
+    // Without a route of its own, HEAD would be a poll whose frame is thrown away.
     let endpoint = get(connect::get::<H>)
+        .head(answer::not_allowed)
         .post(connect::post::<H>)
         .delete(connect::delete::<H>)
         .options(preflight::<H>);

@@ -18,10 +18,6 @@ pub(super) enum Due {
     ClientTimeout,
     SendTimeout,
     TokenExpiry,
-    /// The client is to be told what came.
-    Ack,
-    /// Nobody took the connection over.
-    Abandoned,
 }
 
 pub(super) struct Clocks {
@@ -37,8 +33,6 @@ pub(super) struct Clocks {
     /// Since when one frame has been on its way.
     sending_since: Option<Instant>,
     token_expiry: Option<Instant>,
-    pub(super) ack_at: Option<Instant>,
-    pub(super) abandoned_at: Option<Instant>,
 }
 
 impl Clocks {
@@ -61,8 +55,6 @@ impl Clocks {
             last_received: now,
             sending_since: None,
             token_expiry: expires_at.and_then(|time| from_now(now, time)),
-            ack_at: None,
-            abandoned_at: None,
         };
         if let Some((at, _)) = clocks.next() {
             clocks.set(at);
@@ -98,10 +90,10 @@ impl Clocks {
 
     /// The client's silence does not count while nothing is read from it.
     pub(super) async fn due(&mut self, is_reading: bool) -> Due {
-        if !is_reading {
-            self.received();
-        }
         loop {
+            if !is_reading {
+                self.received();
+            }
             let Some((at, due)) = self.next() else {
                 return std::future::pending().await;
             };
@@ -130,8 +122,6 @@ impl Clocks {
                 Due::SendTimeout,
             ),
             (self.token_expiry, Due::TokenExpiry),
-            (self.ack_at, Due::Ack),
-            (self.abandoned_at, Due::Abandoned),
         ];
         let all = all.into_iter();
         let all = all.filter_map(|(at, due)| Some((at?, due)));

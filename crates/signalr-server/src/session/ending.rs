@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use signalr_protocol::negotiate::Transport;
 use signalr_protocol::{Close, error_text, handshake};
 
 use super::handshake::Refusal;
@@ -119,7 +120,7 @@ pub(super) async fn refuse(
     refusal: Refusal,
     options: &Options,
 ) {
-    attachment.forget_token();
+    part_token(attachment, wire.transport());
     let mut last = Vec::new();
     let code = match refusal {
         Refusal::Answer(error) => {
@@ -136,4 +137,12 @@ pub(super) async fn refuse(
         options.close_timeout,
     )
     .await;
+}
+
+/// Forgets the token before the goodbye, so that nobody dials back to what is over. Whoever polls
+/// has to come once more, to be told of the end.
+pub(super) fn part_token(attachment: &Attachment, transport: Transport) {
+    if transport != Transport::LongPolling {
+        attachment.forget_token();
+    }
 }

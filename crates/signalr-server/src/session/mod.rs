@@ -2,7 +2,8 @@
 //!
 //! `handshake` chooses the protocol, `serve` reads, runs methods and writes until there is a
 //! reason to stop, `ending` says goodbye accordingly. `calls` runs the hub's methods beside the
-//! reading, so that pings and clients' answers never wait for them.
+//! reading, so that pings and clients' answers never wait for them. `resume` keeps what another
+//! WebSocket needs to go on where one was lost.
 
 mod calls;
 mod clocks;
@@ -15,13 +16,12 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join3;
 use signalr_protocol::RecordSplitter;
-use signalr_protocol::negotiate::Transport;
 use tracing::{debug, error};
 
+use self::handshake::Shaken;
 use crate::auth::Identity;
 use crate::connection::OpeningRequest;
 use crate::outbox::Outbox;
@@ -29,9 +29,8 @@ use crate::registry::{Attachment, Presence};
 use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Caller, ConnectionHandle, Hub};
-use resume::Resume;
 
-/// Version of the hub protocol from which on a connection can be resumed.
+/// The first version of the hub protocol with Ack and Sequence.
 const RESUMABLE_VERSION: i32 = 2;
 
 /// What the HTTP request says about the connection it opens.
@@ -81,40 +80,32 @@ async fn shake<H: Hub>(
         Arc::clone(attachment.registry()),
     );
     let shared = Arc::clone(shared);
-    let resume = attachment
-        .takeover()
-        .filter(|_| shaken.version >= RESUMABLE_VERSION)
-        .map(|takeover| Box::new(Resume::new(takeover, options.stateful_bytes_max)));
     Some(Box::pin(attend(
-        shared,
-        attachment,
-        connection,
-        (wire, resume),
-        shaken.rest,
+        shared, attachment, connection, wire, shaken,
     )))
 }
 
-/// Serves the connection until there is a reason to end it, and ends it. `rest` came behind the
-/// handshake in the same chunk.
+/// Serves the connection until there is a reason to end it, and ends it.
 fn attend<H: Hub>(
     shared: Arc<Shared<H>>,
     attachment: Attachment,
     connection: ConnectionHandle,
-    (wire, resume): (Wire, Option<Box<Resume>>),
-    rest: Bytes,
+    wire: Wire,
+    Shaken { version, rest, .. }: Shaken,
 ) -> impl Future<Output = ()> + Send + use<H> {
     let caller = Caller::new(Arc::clone(&shared.hub), connection.clone(), shared.handle());
     // The answer is in the socket before anybody can push: clients bear nothing before it.
     let presence = attachment.enter(connection);
     debug!(connection = caller.id(), "connected");
+    let takeover = attachment
+        .takeover()
+        .filter(|_| version >= RESUMABLE_VERSION);
+    let takeover = takeover.cloned();
     async move {
-        let mut session = serve::Session::new(&shared, &caller, wire, resume);
+        let mut session = serve::Session::new(&shared, &caller, wire, takeover);
         let reason = session.serve(rest).await;
         debug!(connection = caller.id(), ?reason, "disconnecting");
-        if caller.transport() != Transport::LongPolling {
-            // Whoever polls has to come once more, to be told of the end.
-            attachment.forget_token();
-        }
+        ending::part_token(&attachment, caller.transport());
         Box::pin(part(&shared, &caller, session, reason, presence)).await;
     }
 }

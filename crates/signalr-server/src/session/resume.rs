@@ -1,121 +1,190 @@
-//! What a connection that can be resumed keeps beside the others (SignalR hub protocol, version 2).
+//! What a connection keeps so that another WebSocket can take it over (SignalR hub protocol,
+//! version 2: Ack and Sequence).
 //!
-//! Promise: whatever socket carries the connection begins with Sequence and what was not
-//! acknowledged; pings and acknowledgements go on while so much is kept that nothing else may.
+//! Promise: as long as the client comes back in time, nothing is lost, repeated or reordered in
+//! either direction. Pings and acknowledgements go around the books, so they go on while so much
+//! is kept that nothing else may.
+//!
+//! Left out on purpose: what came over the old WebSocket and was no whole message; its sender
+//! sends it again.
 
 use std::collections::VecDeque;
-use std::future::{self, Future, poll_fn};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
-use bytes::{Bytes, BytesMut};
-use futures_util::future::Either;
-use signalr_protocol::{HubMessage, Sequences};
+use bytes::Bytes;
+use signalr_protocol::{HubMessage, Incoming, SequenceAhead, Sequences};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::codec::Codec;
+use crate::outbox::Frame;
 use crate::takeover::Takeover;
 
-/// A frame that is cut in the middle must not be larger, or the official .NET client does not
-/// resume.
-pub(super) const FRAME_BYTES_MAX: usize = 4096;
+/// How long an acknowledgement may wait for more to acknowledge.
+const ACK_DELAY: Duration = Duration::from_secs(1);
 
-pub(super) struct Resume {
+/// Largest frame, where messages allow it: a cut inside a longer one breaks the official .NET
+/// client, which reads frames in pieces of that size.
+const FRAME_BYTES_MAX: usize = 4096;
+
+/// What a connection that can be resumed has beyond others. Boxed by its owner: most have none.
+pub(super) struct Resumption {
     takeover: Arc<Takeover>,
-    pub(super) sequences: Sequences<Bytes>,
-    /// What a new socket begins with.
-    replay: VecDeque<Bytes>,
-    /// Pings and acknowledgements, which have no number.
-    controls: Vec<u8>,
+    codec: Codec,
+    sequences: Sequences<Bytes>,
     bytes_max: usize,
-    pub(super) is_detached: bool,
+    /// Goes out before anything else: what a new WebSocket begins with.
+    replay: VecDeque<Bytes>,
+    /// A ping or an acknowledgement; goes out before what waits in the queue.
+    aside: Vec<u8>,
+    ack_at: Option<Instant>,
+    /// When the client has been without a WebSocket for too long.
+    gone_at: Option<Instant>,
+    /// Goes off at the earlier of the two.
+    timer: Pin<Box<Sleep>>,
 }
 
-impl Resume {
-    /// Another WebSocket may take over from now on.
-    pub(super) fn new(takeover: &Arc<Takeover>, bytes_max: usize) -> Self {
+/// What there is to do.
+pub(super) enum Resuming {
+    /// The client came back.
+    With(Box<WebSocket>),
+    /// It is to be told what has come.
+    Acknowledge,
+    /// The client did not come back in time.
+    Gone,
+}
+
+impl Resumption {
+    /// From now on the connection can be taken over.
+    pub(super) fn new(takeover: Arc<Takeover>, codec: Codec, bytes_max: usize) -> Self {
         takeover.open();
         Self {
-            takeover: Arc::clone(takeover),
+            takeover,
+            codec,
             sequences: Sequences::default(),
-            replay: VecDeque::new(),
-            controls: Vec::new(),
             bytes_max,
-            is_detached: false,
+            replay: VecDeque::new(),
+            aside: Vec::new(),
+            ack_at: None,
+            gone_at: None,
+            timer: Box::pin(sleep_until(Instant::now())),
         }
     }
 
-    /// Waits for a WebSocket that takes over.
-    pub(super) fn taken_over(resume: Option<&Self>) -> impl Future<Output = WebSocket> {
-        match resume {
-            None => Either::Left(future::pending()),
-            Some(resume) => Either::Right(poll_fn(|context| resume.takeover.poll_take(context))),
+    pub(super) fn frame_bytes_max(&self, options_max: usize) -> usize {
+        options_max.min(FRAME_BYTES_MAX)
+    }
+
+    /// Whether so much waits for the client's acknowledgement that no more may be sent.
+    pub(super) fn is_full(&self) -> bool {
+        self.sequences.is_full(self.bytes_max)
+    }
+
+    /// Puts a message that came before the books: whether it is to be processed. Whoever waits
+    /// for room looks again in any case.
+    pub(super) fn receive(&mut self, message: &HubMessage<'_>) -> Result<bool, SequenceAhead> {
+        let incoming = self.sequences.receive(message)?;
+        if message.message_type().is_sequenced() && self.ack_at.is_none() {
+            self.ack_at = Some(Instant::now() + ACK_DELAY);
         }
+        Ok(incoming == Incoming::New)
     }
 
-    /// Whether messages may be written.
-    pub(super) fn is_open(&self) -> bool {
-        !self.is_detached && self.replay.is_empty() && !self.sequences.is_full(self.bytes_max)
-    }
-
-    /// Keeps a message that is about to be written. A copy, because the message may be a small part
-    /// of a large buffer.
-    pub(super) fn keep(&mut self, message: &[u8]) {
-        let kept = Bytes::copy_from_slice(message);
-        self.sequences.keep(kept, message.len(), 1);
-    }
-
-    /// Queues what has no number. Without a socket it is worth nothing.
-    pub(super) fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !self.is_detached {
-            write(&mut self.controls);
-        }
-    }
-
-    /// What is to be written before any message.
+    /// What is to be written before what waits in the queue.
     pub(super) fn next_frame(&mut self) -> Option<Bytes> {
-        if self.is_detached {
-            return None;
-        }
-        if let Some(frame) = self.next_replayed() {
-            return Some(frame);
-        }
-        let controls = std::mem::take(&mut self.controls);
-        (!controls.is_empty()).then(|| controls.into())
+        let replayed = self.replay.pop_front();
+        replayed.or_else(|| {
+            let aside = std::mem::take(&mut self.aside);
+            (!aside.is_empty()).then(|| aside.into())
+        })
     }
 
-    /// Some whole messages of the replay.
-    fn next_replayed(&mut self) -> Option<Bytes> {
-        let first = self.replay.pop_front()?;
-        let mut frame = BytesMut::from(first);
-        while let Some(next) = self.replay.front()
-            && frame.len() + next.len() <= FRAME_BYTES_MAX
-        {
-            frame.extend_from_slice(next);
-            self.replay.pop_front();
+    /// Keeps a frame of the queue that is about to be written. A copy, because it may be a small
+    /// part of a large buffer.
+    pub(super) fn keep(&mut self, frame: &Frame) {
+        let messages =
+            u32::try_from(frame.messages).expect("a frame has at most as many messages as bytes");
+        let kept = Bytes::copy_from_slice(&frame.bytes);
+        self.sequences.keep(kept, frame.bytes.len(), messages);
+    }
+
+    /// A ping is not worth being sent twice.
+    pub(super) fn ping(&mut self) {
+        if self.aside.is_empty() && self.gone_at.is_none() {
+            self.codec.ping(&mut self.aside);
         }
-        Some(frame.freeze())
     }
 
-    /// The socket is lost; what it was to carry is kept or worth nothing.
-    pub(super) fn detach(&mut self) {
-        self.is_detached = true;
-        self.replay.clear();
-        self.controls.clear();
+    pub(super) fn acknowledge(&mut self) {
+        if let Some(sequence_id) = self.sequences.due_ack() {
+            let ack = HubMessage::Ack { sequence_id };
+            self.codec.message(&mut self.aside, &ack);
+        }
     }
 
-    /// Another socket carries the connection.
-    pub(super) fn attach(&mut self, codec: Codec) {
-        self.is_detached = false;
+    /// The WebSocket is lost. The client may come back within `gap_max`.
+    pub(super) fn lost(&mut self, gap_max: Duration) {
+        self.forget_socket();
+        self.gone_at = Some(Instant::now() + gap_max);
+    }
+
+    /// Another WebSocket is there: it begins with Sequence and what was not acknowledged.
+    pub(super) fn resume(&mut self) {
+        self.forget_socket();
         let replay = self.sequences.take_over();
-        let mut sequence = Vec::new();
-        let sequence_id = replay.first;
-        codec.message(&mut sequence, &HubMessage::Sequence { sequence_id });
-        self.replay.push_back(sequence.into());
+        let mut first = Vec::new();
+        let sequence = HubMessage::Sequence {
+            sequence_id: replay.first,
+        };
+        self.codec.message(&mut first, &sequence);
+        self.replay.push_back(first.into());
         self.replay.extend(replay.frames);
+        // The last acknowledgement may have gone down with the old one.
+        self.ack_at = Some(Instant::now() + ACK_DELAY);
+    }
+
+    fn forget_socket(&mut self) {
+        self.replay.clear();
+        self.aside.clear();
+        self.ack_at = None;
+        self.gone_at = None;
+    }
+
+    /// Waits for something to do. Nothing is lost when the wait is given up.
+    pub(super) async fn next(&mut self) -> Resuming {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Resuming> {
+        if let Poll::Ready(socket) = self.takeover.poll_take(context) {
+            return Poll::Ready(Resuming::With(socket));
+        }
+        let times = [self.ack_at, self.gone_at].into_iter().flatten();
+        let Some(next) = times.min() else {
+            return Poll::Pending;
+        };
+        if self.timer.deadline() != next {
+            self.timer.as_mut().reset(next);
+        }
+        if self.timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(match self.gone_at {
+            Some(at) if at <= next => Resuming::Gone,
+            _ => {
+                self.ack_at = None;
+                Resuming::Acknowledge
+            }
+        })
     }
 }
 
-impl Drop for Resume {
+/// However the session ends, nobody takes it over any more.
+impl Drop for Resumption {
     fn drop(&mut self) {
         self.takeover.close();
     }

@@ -1,23 +1,22 @@
 //! The loop of a connection: read, run, write, keep time, until there is a reason to stop.
 
 use std::future::{Future, poll_fn};
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::extract::ws::WebSocket;
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, Incoming as Counted, error_text};
+use signalr_protocol::{HubMessage, SequenceAhead, error_text};
 use tokio::select;
-use tokio::time::Instant;
 use tracing::debug;
 
 use super::calls::{Calls, Finished};
 use super::clocks::{Clocks, Due};
 use super::ending::{self, Reason};
-use super::resume::{FRAME_BYTES_MAX, Resume};
+use super::resume::{Resuming, Resumption};
 use crate::codec::{Codec, Incoming, Malformed};
 use crate::outbox::{Batch, Waiting};
 use crate::registry::Presence;
 use crate::server::Shared;
+use crate::takeover::Takeover;
 use crate::wire::{Event, Failure, Wire};
 use crate::{Caller, Hub, Options, PushError};
 
@@ -25,8 +24,6 @@ pub(super) struct Session<'a, H: Hub> {
     caller: &'a Caller<H>,
     options: &'a Options,
     wire: Wire,
-    /// What makes it possible to go on over another socket, where that was agreed.
-    resume: Option<Box<Resume>>,
     incoming: Incoming,
     calls: Calls<'a, H>,
     clocks: Clocks,
@@ -34,6 +31,8 @@ pub(super) struct Session<'a, H: Hub> {
     batch: Batch,
     /// Written, not yet flushed: how many messages and bytes.
     on_the_way: (usize, usize),
+    /// Set when another WebSocket may take over.
+    resumption: Option<Box<Resumption>>,
 }
 
 impl<'a, H: Hub> Session<'a, H> {
@@ -42,20 +41,24 @@ impl<'a, H: Hub> Session<'a, H> {
         shared: &'a Shared<H>,
         caller: &'a Caller<H>,
         wire: Wire,
-        resume: Option<Box<Resume>>,
+        takeover: Option<Arc<Takeover>>,
     ) -> Self {
         let mut clocks = Clocks::start(&shared.options, wire.transport(), caller.expires_at());
         clocks.send_started();
+        let resumption = takeover.map(|takeover| {
+            let bytes_max = shared.options.stateful_bytes_max.max(1);
+            Box::new(Resumption::new(takeover, caller.codec(), bytes_max))
+        });
         Self {
             caller,
             options: &shared.options,
             wire,
-            resume,
             incoming: Incoming::new(caller.codec(), shared.options.receive_bytes_max),
             calls: Calls::new(shared, caller),
             clocks,
             batch: Batch::default(),
             on_the_way: (0, 0),
+            resumption,
         }
     }
 
@@ -74,37 +77,46 @@ impl<'a, H: Hub> Session<'a, H> {
         self.receive(&rest)?;
         loop {
             self.start_calls()?;
-            let is_reading = self.calls.is_taking(self.options.waiting_invocations_max);
+            let is_taking = self.calls.is_taking(self.options.waiting_invocations_max);
+            let is_reading = is_taking && !self.wire.is_lost();
             let outbox = self.caller.outbox();
             let room = self.calls.uploads.taken();
-            let is_open = self.resume.as_ref().is_none_or(|resume| resume.is_open());
-            let is_writing = !self.wire.is_flushing() && is_open && self.batch.is_empty();
+            let is_stalled = self.is_stalled();
+            let waiting = poll_fn(|context| match is_stalled {
+                true => outbox.poll_close(context).map(Waiting::Close),
+                false => outbox.poll_take(context),
+            });
             select! {
-                waiting = poll_fn(|context| outbox.poll_take(context)), if is_writing => {
+                waiting = waiting, if !self.wire.is_flushing() => {
                     match waiting {
                         Waiting::Messages(batch) => self.batch = batch,
                         Waiting::Close(order) => return Err(Reason::Ordered(order)),
                     }
                     self.write_frame()?;
                 }
-                socket = Resume::taken_over(self.resume.as_deref()) => self.taken_over(socket)?,
+                resuming = next_resuming(&mut self.resumption) => self.resuming(resuming)?,
                 event = self.wire.event(is_reading) => self.happened(event)?,
                 finished = self.calls.finished(), if self.calls.is_running() => {
                     self.complete(finished)?;
                 }
-                () = room, if !is_reading => {}
+                () = room, if !is_taking => {}
                 due = self.clocks.due(is_reading) => self.due(due)?,
             }
         }
+    }
+
+    /// Whether nothing may be taken from the queue, although nothing is being written: the client
+    /// is away, or has to acknowledge something first.
+    fn is_stalled(&self) -> bool {
+        let is_full = || self.resumption.as_ref().is_some_and(|r| r.is_full());
+        self.wire.is_lost() || !self.batch.is_empty() || is_full()
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Reason> {
         match event {
             Event::Received(chunk) => self.receive(&chunk),
             Event::Flushed => {
-                let (messages, bytes) = std::mem::take(&mut self.on_the_way);
-                self.caller.outbox().sent(messages, bytes);
-                self.clocks.send_finished();
+                self.sent();
                 self.write_frame()
             }
             Event::Closed => Err(Reason::Closed),
@@ -113,160 +125,143 @@ impl<'a, H: Hub> Session<'a, H> {
                 let bytes_max = self.options.receive_frame_bytes_max;
                 Err(Reason::Malformed(error_text::too_large_detail(bytes_max)))
             }
-            Event::Failed(failure) => self.broke(failure),
+            Event::Failed(failure) => self.failed(failure),
         }
     }
 
-    /// A connection that can be resumed outlives its socket, for a while.
-    fn broke(&mut self, failure: Failure) -> Result<(), Reason> {
-        if self.resume.is_none() || failure != Failure::Lost {
-            return Err(Reason::Broken(failure));
-        }
-        debug!(connection = self.caller.id(), "socket lost");
-        self.detach();
-        self.clocks.abandoned_at = Instant::now().checked_add(self.options.attach_timeout);
-        Ok(())
-    }
-
-    /// Drops the socket, without a word; what it did not carry to its end is kept.
-    fn detach(&mut self) {
-        self.wire = Wire::lost();
-        if let Some(resume) = &mut self.resume {
-            resume.detach();
-        }
-        // Half a message is worth nothing: the whole one comes again.
-        self.incoming = Incoming::new(self.caller.codec(), self.options.receive_bytes_max);
+    /// What was written last has gone to the network, or is kept to be written again.
+    fn sent(&mut self) {
         let (messages, bytes) = std::mem::take(&mut self.on_the_way);
         self.caller.outbox().sent(messages, bytes);
         self.clocks.send_finished();
-        self.clocks.ack_at = None;
     }
 
-    /// Goes on over another socket, even if the old one seems to live: its client knows better.
-    fn taken_over(&mut self, socket: WebSocket) -> Result<(), Reason> {
-        debug!(connection = self.caller.id(), "resumed");
-        self.detach();
-        self.clocks.abandoned_at = None;
-        let codec = self.caller.codec();
-        self.wire = Wire::socket(socket);
-        if codec == Codec::MessagePack {
-            self.wire.become_binary();
+    fn failed(&mut self, failure: Failure) -> Result<(), Reason> {
+        match &mut self.resumption {
+            Some(resumption) if failure == Failure::Lost => {
+                debug!(connection = self.caller.id(), "WebSocket lost");
+                resumption.lost(self.options.attach_timeout);
+                self.wire = Wire::lost();
+                self.sent();
+                Ok(())
+            }
+            _ => Err(Reason::Broken(failure)),
         }
-        if let Some(resume) = &mut self.resume {
-            resume.attach(codec);
-        }
-        self.write_frame()
     }
 
-    /// Writes the next frame, if there is one that may be written.
+    fn resuming(&mut self, resuming: Resuming) -> Result<(), Reason> {
+        match (resuming, &mut self.resumption) {
+            (Resuming::With(socket), Some(resumption)) => {
+                debug!(
+                    connection = self.caller.id(),
+                    "taken over by another WebSocket"
+                );
+                resumption.resume();
+                self.wire = Wire::socket(socket);
+                if self.caller.codec() == Codec::MessagePack {
+                    self.wire.become_binary();
+                }
+                self.sent();
+                // Half a message of the old one is sent again whole.
+                self.incoming = Incoming::new(self.caller.codec(), self.options.receive_bytes_max);
+                self.clocks.received();
+            }
+            (Resuming::Acknowledge, Some(resumption)) => resumption.acknowledge(),
+            (Resuming::Gone, _) => return Err(Reason::Broken(Failure::Lost)),
+            (_, None) => {}
+        }
+        self.write_on()
+    }
+
+    /// Writes the next frame if nothing is being written.
+    fn write_on(&mut self) -> Result<(), Reason> {
+        match self.wire.is_flushing() || self.wire.is_lost() {
+            true => Ok(()),
+            false => self.write_frame(),
+        }
+    }
+
+    /// Writes the next frame, if there is one.
     fn write_frame(&mut self) -> Result<(), Reason> {
-        if self.wire.is_flushing() {
-            return Ok(());
-        }
-        let Some(resume) = &mut self.resume else {
-            let Some(frame) = self.batch.next_frame(self.options.send_frame_bytes) else {
-                self.batch = Batch::default();
+        let mut frame_bytes_max = self.options.send_frame_bytes;
+        if let Some(resumption) = &mut self.resumption {
+            if let Some(frame) = resumption.next_frame() {
+                return self.write(frame);
+            }
+            if resumption.is_full() {
                 return Ok(());
-            };
-            return self.send(frame.bytes, frame.messages);
-        };
-        if let Some(bytes) = resume.next_frame() {
-            return self.send(bytes, 0);
+            }
+            frame_bytes_max = resumption.frame_bytes_max(frame_bytes_max);
         }
-        let bytes_max = self.options.send_frame_bytes.min(FRAME_BYTES_MAX);
-        let (mut frame, mut messages) = (Vec::new(), 0);
-        while resume.is_open()
-            && (messages == 0 || self.batch.fits(frame.len(), bytes_max))
-            && let Some(message) = self.batch.next_message()
-        {
-            frame.extend_from_slice(&message);
-            messages += 1;
-            resume.keep(&message);
-        }
-        if messages == 0 {
+        let Some(frame) = self.batch.next_frame(frame_bytes_max) else {
+            self.batch = Batch::default();
             return Ok(());
+        };
+        if let Some(resumption) = &mut self.resumption {
+            resumption.keep(&frame);
         }
-        self.send(frame.into(), messages)
+        self.on_the_way = (frame.messages, frame.bytes.len());
+        self.write(frame.bytes)
     }
 
-    /// Writes a frame with so many messages of the queue.
-    fn send(&mut self, bytes: Bytes, messages: usize) -> Result<(), Reason> {
-        let queued_bytes = if messages == 0 { 0 } else { bytes.len() };
-        self.on_the_way = (messages, queued_bytes);
+    fn write(&mut self, frame: Bytes) -> Result<(), Reason> {
         self.clocks.send_started();
-        match self.wire.start_send(bytes) {
+        match self.wire.start_send(frame) {
             Ok(()) => Ok(()),
-            Err(failure) => self.broke(failure),
+            Err(failure) => self.failed(failure),
         }
     }
 
     fn due(&mut self, due: Due) -> Result<(), Reason> {
         match due {
-            Due::Ping => match &mut self.resume {
-                None => self.queue(|codec, out| codec.ping(out)),
-                Some(resume) => {
-                    resume.control(|out| self.caller.codec().ping(out));
-                    self.write_frame()
-                }
-            },
-            Due::Ack => self.acknowledge(),
-            Due::Abandoned => Err(Reason::Broken(Failure::Lost)),
+            Due::Ping => self.ping(),
             Due::ClientTimeout => Err(Reason::ClientTimeout),
+            // The client may find that its network is dead, and come back.
+            Due::SendTimeout if self.resumption.is_some() => self.failed(Failure::Lost),
             Due::SendTimeout => Err(Reason::SlowReader),
             Due::TokenExpiry if self.clocks.put_off_expiry(self.caller.expires_at()) => Ok(()),
             Due::TokenExpiry => Err(Reason::TokenExpired),
         }
     }
 
-    /// Tells the client of a connection that can be resumed what came.
-    fn acknowledge(&mut self) -> Result<(), Reason> {
-        self.clocks.ack_at = None;
-        let Some(resume) = &mut self.resume else {
-            return Ok(());
-        };
-        if let Some(sequence_id) = resume.sequences.due_ack() {
-            let codec = self.caller.codec();
-            resume.control(|out| codec.message(out, &HubMessage::Ack { sequence_id }));
+    fn ping(&mut self) -> Result<(), Reason> {
+        match &mut self.resumption {
+            Some(resumption) => {
+                resumption.ping();
+                self.write_on()
+            }
+            None => self.queue(|codec, out| codec.ping(out)),
         }
-        self.write_frame()
     }
 
     fn receive(&mut self, chunk: &[u8]) -> Result<(), Reason> {
-        let (mut received, mut pinged, mut made_room) = (false, false, false);
-        let (caller, calls, resume) = (self.caller, &mut self.calls, &mut self.resume);
+        let (mut received, mut pinged) = (false, false);
+        let (caller, calls, resumption) = (self.caller, &mut self.calls, &mut self.resumption);
         self.incoming.feed(chunk, |message| {
             received = true;
-            let Some(message) = message else {
-                debug!(connection = caller.id(), "message of unknown type skipped");
+            pinged |= matches!(message, Some(HubMessage::Ping));
+            if let (Some(message), Some(resumption)) = (&message, &mut *resumption)
+                && !resumption.receive(message)?
+            {
                 return Ok(());
-            };
-            pinged |= matches!(message, HubMessage::Ping);
-            if let Some(resume) = resume {
-                let counted = resume.sequences.receive(&message);
-                match counted.map_err(|ahead| Reason::Malformed(ahead.to_string()))? {
-                    Counted::New => {}
-                    Counted::PassOver => return Ok(()),
-                    Counted::Acknowledged => {
-                        made_room = true;
-                        return Ok(());
-                    }
-                }
             }
-            take(message, caller, calls)
+            match message {
+                Some(message) => take(message, caller, calls)?,
+                None => debug!(connection = caller.id(), "message of unknown type skipped"),
+            }
+            Ok::<(), Reason>(())
         })?;
-        if made_room {
-            self.write_frame()?;
-        }
-        if received && self.resume.is_some() && self.clocks.ack_at.is_none() {
-            self.clocks.ack_at = Instant::now().checked_add(ACK_INTERVAL);
-        }
         if received {
             self.clocks.received();
         }
         if pinged {
             self.clocks.pinged();
         }
-        Ok(())
+        match &self.resumption {
+            // An acknowledgement may have made room.
+            Some(_) => self.write_on(),
+            None => Ok(()),
+        }
     }
 
     /// No call starts while its answer would find the queue full: a client that does not read is
@@ -316,6 +311,10 @@ impl<'a, H: Hub> Session<'a, H> {
         let unsent = presence.leave();
         let mut last = Vec::new();
         if let Some(close) = reason.message(self.options.detailed_errors) {
+            let mut resumption = self.resumption;
+            while let Some(frame) = resumption.as_mut().and_then(|r| r.next_frame()) {
+                last.extend_from_slice(&frame);
+            }
             last.extend_from_slice(&self.batch.rest());
             last.extend_from_slice(&unsent);
             let codec = self.caller.codec();
@@ -326,17 +325,28 @@ impl<'a, H: Hub> Session<'a, H> {
     }
 }
 
+impl From<SequenceAhead> for Reason {
+    fn from(ahead: SequenceAhead) -> Self {
+        Self::Malformed(ahead.to_string())
+    }
+}
+
+/// Never for a connection that cannot be resumed.
+async fn next_resuming(resumption: &mut Option<Box<Resumption>>) -> Resuming {
+    match resumption {
+        Some(resumption) => resumption.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl From<Malformed> for Reason {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed.0)
     }
 }
 
-/// How long after something came it is acknowledged, as the official server does.
-const ACK_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Takes one message in. What names a stream or a call that is not known is ignored, and so is
-/// what only matters for stateful reconnect.
+/// what only matters to a connection that can be resumed.
 fn take<H: Hub>(
     message: HubMessage<'_>,
     caller: &Caller<H>,

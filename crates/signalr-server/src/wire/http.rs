@@ -35,7 +35,7 @@ impl HttpWire {
     }
 
     pub(super) fn transport(&self) -> Transport {
-        self.link.transport()
+        self.link.transport().unwrap_or(Transport::LongPolling)
     }
 
     pub(super) fn is_flushing(&self) -> bool {
@@ -95,10 +95,17 @@ impl HttpWire {
 
     /// Waits until the frame that was offered is taken. False: nobody will take it.
     async fn flush(&mut self) -> bool {
-        if !self.is_flushing {
-            return true;
+        if self.is_flushing {
+            let event = poll_fn(|context| self.poll_event(context, false)).await;
+            return matches!(event, Event::Flushed);
         }
-        let event = poll_fn(|context| self.poll_event(context, false)).await;
-        matches!(event, Event::Flushed | Event::Deleted)
+        true
+    }
+}
+
+/// However the session ends, requests do not wait for it.
+impl Drop for HttpWire {
+    fn drop(&mut self) {
+        self.link.end();
     }
 }

@@ -25,7 +25,7 @@ enum Carrier {
     Socket(SocketWire),
     /// Boxed, because most connections are WebSockets.
     Http(Box<HttpWire>),
-    /// The WebSocket is lost, and another one may come.
+    /// Nothing, until the client comes back.
     Lost,
 }
 
@@ -63,18 +63,22 @@ pub(crate) enum CloseCode {
 }
 
 impl Wire {
-    pub(crate) fn socket(socket: WebSocket) -> Self {
+    pub(crate) fn socket(socket: Box<WebSocket>) -> Self {
         Self(Carrier::Socket(SocketWire::new(socket)))
-    }
-
-    /// Nothing carries the connection for now.
-    pub(crate) fn lost() -> Self {
-        Self(Carrier::Lost)
     }
 
     /// Over requests; without a poll for `idle_max` the client is gone.
     pub(crate) fn http(link: Arc<Link>, idle_max: Duration) -> Self {
         Self(Carrier::Http(Box::new(HttpWire::new(link, idle_max))))
+    }
+
+    /// What is left when a WebSocket is lost; dropping that sends no Close frame.
+    pub(crate) fn lost() -> Self {
+        Self(Carrier::Lost)
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.0, Carrier::Lost)
     }
 
     pub(crate) fn transport(&self) -> Transport {

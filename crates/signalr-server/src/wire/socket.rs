@@ -25,9 +25,9 @@ pub(super) struct SocketWire {
 }
 
 impl SocketWire {
-    pub(super) fn new(socket: WebSocket) -> Self {
+    pub(super) fn new(socket: Box<WebSocket>) -> Self {
         Self {
-            socket: Box::new(socket),
+            socket,
             is_flushing: false,
             is_binary: false,
         }

@@ -146,6 +146,8 @@ impl TokenVerifier for PlainTokens {
 /// A hub that listens.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// The same hub, to be asked without a socket.
+    pub(crate) app: axum::Router,
     pub(crate) handle: HubHandle,
     pub(crate) hub: Arc<TestHub>,
     happened: UnboundedReceiver<Happened>,
@@ -172,9 +174,11 @@ impl Server {
         let app: axum::Router = server.router("/hub");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let served = app.clone();
+        tokio::spawn(async move { axum::serve(listener, served).await });
         Self {
             address,
+            app,
             handle,
             hub,
             happened,
