@@ -6,7 +6,7 @@
 //! `conformance --listen 127.0.0.1:5000 --jwt-secret SECRET`. Timers are short, as the harness
 //! expects them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -42,7 +42,7 @@ struct Complex {
     nothing: Option<String>,
     bytes: Binary,
     numbers: Vec<i32>,
-    tags: HashMap<String, String>,
+    tags: BTreeMap<String, String>,
     child: Child,
 }
 
@@ -396,7 +396,7 @@ fn a_complex() -> Complex {
         nothing: None,
         bytes: Binary(vec![1, 2, 3]),
         numbers: vec![1, 2, 3],
-        tags: HashMap::from([("k".to_owned(), "v".to_owned())]),
+        tags: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         child: Child {
             text: "child".to_owned(),
             numbers: vec![9],
