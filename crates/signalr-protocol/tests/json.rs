@@ -304,3 +304,12 @@ proptest::proptest! {
         let _ = json::decode(&bytes, Reader::Client);
     }
 }
+
+#[test]
+fn a_fraction_is_read_as_the_nearest_number_so_that_it_comes_back_as_it_was() {
+    let call = call(r#"{"type":1,"target":"Echo","arguments":[9.62964972193618e-35]}"#);
+    let (number,) = call.arguments.bind::<(f64,)>().unwrap();
+    assert_eq!(number.to_bits(), 9.62964972193618e-35_f64.to_bits());
+    let there = signalr_protocol::Raw::messagepack(call.arguments.to_messagepack().into_owned());
+    assert_eq!(&*there.to_json(), b"[9.62964972193618e-35]");
+}
