@@ -61,6 +61,9 @@ pub fn id_in_use(id: &str) -> String {
     format!("Invocation ID '{id}' is already in use.")
 }
 
+/// A stream failed behind its beginning.
+pub const STREAM_FAILED: &str = "An error occurred on the server while streaming results.";
+
 /// A streaming method was called like a plain one.
 pub fn is_streaming(method: &str) -> String {
     format!(

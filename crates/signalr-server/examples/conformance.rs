@@ -163,7 +163,7 @@ fn calls(methods: Methods<Conformance>) -> Methods<Conformance> {
         .on(
             "CallMe",
             async |_: This, from: From, (target, arguments): (String, Any)| {
-                Ok(from.push_array(&target, arguments.raw().to_json())?)
+                Ok(from.push_args(&target, &arguments)?)
             },
         )
         .on(
@@ -451,6 +451,7 @@ fn server() -> HubServer<Conformance> {
         options.parallel_invocations = 32;
         options.token_refresh = true;
         options.stateful_reconnect = true;
+        options.keep_token = true;
         options.outbox_bytes_max = 4 * 1024 * 1024;
         options.allowed_origins = vec!["http://allowed.example".to_owned()];
     })

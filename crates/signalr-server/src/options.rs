@@ -37,8 +37,9 @@ pub struct Options {
     pub close_timeout: Duration,
     /// Largest hub message received, in bytes, separator included. Default: 32 KiB.
     pub receive_bytes_max: usize,
-    /// Largest WebSocket message received, in bytes: a client may put several hub messages into
-    /// one. Default: 1 MiB. Never less than [`Options::receive_bytes_max`].
+    /// Largest WebSocket message, or body of a POST, received, in bytes: a client may put several hub
+    /// messages into one. Default: 2 MiB, because the official .NET client puts up to 1 MiB and one
+    /// message more into one. Never less than [`Options::receive_bytes_max`].
     pub receive_frame_bytes_max: usize,
     /// Most messages that wait to be sent on one connection. Default: 8,192.
     pub outbox_messages_max: usize,
@@ -71,6 +72,10 @@ pub struct Options {
     /// tells clients how long theirs lasts. Default: false, because an application may have kept
     /// more of the first token than its time. Only the time is renewed.
     pub token_refresh: bool,
+    /// Whether [`ConnectionHandle::header`](crate::ConnectionHandle::header) and
+    /// [`ConnectionHandle::query`](crate::ConnectionHandle::query) give the bearer token of the
+    /// opening request too. Default: false, because whoever holds it can pass for its user.
+    pub keep_token: bool,
     /// Oldest version of negotiation served. Default: 0.
     pub negotiate_version_min: i32,
     /// Most negotiated connections that wait for their transport. Default: 65,536; beyond it
@@ -100,7 +105,7 @@ impl Default for Options {
             send_timeout: defaults::SEND_TIMEOUT,
             close_timeout: defaults::CLOSE_TIMEOUT,
             receive_bytes_max: defaults::RECEIVE_BYTES_MAX,
-            receive_frame_bytes_max: 1024 * 1024,
+            receive_frame_bytes_max: 2 * 1024 * 1024,
             outbox_messages_max: 8192,
             outbox_bytes_max: 1024 * 1024,
             message_bytes_max: 16 * 1024 * 1024,
@@ -111,6 +116,7 @@ impl Default for Options {
             detailed_errors: false,
             close_on_token_expiry: true,
             token_refresh: false,
+            keep_token: false,
             negotiate_version_min: 0,
             unattached_max: 65_536,
             allowed_origins: Vec::new(),

@@ -404,3 +404,42 @@ async fn a_transport_that_is_not_offered_is_not_served() {
     assert_eq!(world.send(request).await.status(), StatusCode::NOT_FOUND);
     world.polling().await;
 }
+
+#[tokio::test]
+async fn the_token_is_kept_for_those_who_want_it_alone() {
+    struct Curious;
+    impl Hub for Curious {
+        fn methods(methods: Methods<Self>) -> Methods<Self> {
+            methods.on("token", async |_: Arc<Self>, from: Caller<Self>, ()| {
+                let header = from.header("authorization").map(str::to_owned);
+                Ok((header, from.query("access_token").map(str::to_owned)))
+            })
+        }
+    }
+    for keeps in [false, true] {
+        let server = HubServer::new(Curious)
+            .with(|options| options.keep_token = keeps)
+            .auth_optional(PlainTokens);
+        let (_, ended) = mpsc::unbounded_channel();
+        let world = World {
+            router: server.router("/hub"),
+            ended,
+        };
+        let negotiated = world
+            .ask("POST", "/hub/negotiate?negotiateVersion=1", "ada", "")
+            .await;
+        let negotiated: Value = serde_json::from_str(&negotiated.text).unwrap();
+        let id = negotiated["connectionToken"].as_str().unwrap();
+        let path = format!("/hub?id={id}&access_token=ada");
+        world.ask("GET", &path, "ada", "").await;
+        world.post(&path, JSON_HANDSHAKE).await;
+        world.poll(&path).await;
+        world.call(&path, "token", None).await;
+        let seen = world.poll(&path).await.records()[0]["result"].clone();
+        let expected = match keeps {
+            true => json!(["Bearer ada", "ada"]),
+            false => json!([null, null]),
+        };
+        assert_eq!(seen, expected);
+    }
+}

@@ -196,7 +196,7 @@ fn open_socket<H: Hub>(
             upgrade.on_upgrade(async move |socket| takeover.give(Box::new(socket)))
         }
         Ok(SocketRole::Opens(attachment)) => {
-            let opening = opening(attachment, asked, Transport::WebSockets);
+            let opening = opening(attachment, asked, Transport::WebSockets, options);
             let shared = Arc::clone(shared);
             // A task of its own: that of the upgrade has room for much that is over by now.
             upgrade.on_upgrade(async move |socket| {
@@ -235,7 +235,7 @@ fn open_events<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
     let events = Body::from_stream(link.events());
     serve(
         shared,
-        opening(attachment, asked, Transport::ServerSentEvents),
+        opening(attachment, asked, Transport::ServerSentEvents, options),
         link,
     );
     let headers = [
@@ -280,7 +280,7 @@ async fn poll<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
         Ok(PollRole::Opens(attachment, link)) => {
             serve(
                 shared,
-                opening(attachment, asked, Transport::LongPolling),
+                opening(attachment, asked, Transport::LongPolling, options),
                 link,
             );
             frame(Body::empty())
@@ -310,11 +310,19 @@ fn serve<H: Hub>(shared: &Arc<Shared<H>>, opening: Box<Opening>, link: Arc<Link>
     tokio::spawn(session::run(Arc::clone(shared), opening, wire));
 }
 
-fn opening(attachment: Attachment, asked: Asked, transport: Transport) -> Box<Opening> {
+fn opening(
+    attachment: Attachment,
+    asked: Asked,
+    transport: Transport,
+    options: &Options,
+) -> Box<Opening> {
+    let keeps_token = options.keep_token;
     Box::new(Opening {
         attachment,
         identity: asked.identity,
-        request: asked.parameters.into_opening(&asked.headers, transport),
+        request: asked
+            .parameters
+            .into_opening(&asked.headers, transport, keeps_token),
     })
 }
 

@@ -47,12 +47,19 @@ impl Parameters {
         Some(values.join(",")).filter(|id| !id.is_empty())
     }
 
-    /// What the application may see of the opening request: all but its secrets.
-    pub(super) fn into_opening(self, headers: &HeaderMap, transport: Transport) -> OpeningRequest {
-        let is_secret =
-            |key: &str| key.eq_ignore_ascii_case(ACCESS_TOKEN) || key.eq_ignore_ascii_case("id");
+    /// What the application may see of the opening request: all but its secrets, unless it wants the
+    /// bearer token.
+    pub(super) fn into_opening(
+        self,
+        headers: &HeaderMap,
+        transport: Transport,
+        keeps_token: bool,
+    ) -> OpeningRequest {
+        let is_token = |key: &str| key.eq_ignore_ascii_case(ACCESS_TOKEN) && !keeps_token;
+        let is_secret = |key: &str| key.eq_ignore_ascii_case("id") || is_token(key);
         let query = self.0.into_iter().filter(|(key, _)| !is_secret(key));
-        let headers = headers.iter().filter(|(name, _)| is_kept(name));
+        let headers = headers.iter();
+        let headers = headers.filter(|(name, _)| is_kept(name, keeps_token));
         OpeningRequest {
             transport,
             query: query
@@ -68,9 +75,10 @@ impl Parameters {
 }
 
 /// The token is secret, and what concerns the upgrade alone says nothing of the client.
-fn is_kept(name: &HeaderName) -> bool {
-    let dropped = [header::AUTHORIZATION, header::CONNECTION, header::UPGRADE];
-    !dropped.contains(name) && !name.as_str().starts_with("sec-websocket-")
+fn is_kept(name: &HeaderName, keeps_token: bool) -> bool {
+    let of_upgrade = [header::CONNECTION, header::UPGRADE];
+    let is_token = *name == header::AUTHORIZATION && !keeps_token;
+    !is_token && !of_upgrade.contains(name) && !name.as_str().starts_with("sec-websocket-")
 }
 
 /// Says who sends the request. A token in the header wins over one in the query.

@@ -226,12 +226,13 @@ impl<'a, H: Hub> Calls<'a, H> {
         streaming.push(Box::pin(async move {
             let items = AssertUnwindSafe(send_items(caller, &id, call)).catch_unwind();
             let end = match Abortable::new(items, stopped).await {
-                Ok(end) => end.unwrap_or_else(|panic| Err(panicked(&panic))),
+                Ok(end) => end.unwrap_or_else(|panic| Err(StreamError::Amid(panicked(&panic)))),
                 Err(Aborted) => Ok(()),
             };
             let end = end.map_err(|error| {
-                warn!(connection = caller.id(), method = method.name, %error, "stream failed");
-                error.told(&error_text::method_failed(method.name), is_detailed)
+                let (StreamError::Before(cause) | StreamError::Amid(cause)) = &error;
+                warn!(connection = caller.id(), method = method.name, %cause, "stream failed");
+                error.told(method.name, is_detailed)
             });
             Finished::Stream { id, end }
         }));
@@ -256,18 +257,35 @@ impl<'a, H: Hub> Calls<'a, H> {
     }
 }
 
+/// Why a stream failed.
+enum StreamError {
+    /// The method gave none.
+    Before(HubError),
+    /// It began, and did not come to its end.
+    Amid(HubError),
+}
+
+impl StreamError {
+    fn told(&self, method: &str, is_detailed: bool) -> String {
+        match self {
+            Self::Before(error) => error.told(&error_text::method_failed(method), is_detailed),
+            Self::Amid(error) => error.told(error_text::STREAM_FAILED, is_detailed),
+        }
+    }
+}
+
 async fn send_items<H: Hub>(
     caller: &Caller<H>,
     id: &str,
     call: StreamCall,
-) -> Result<(), HubError> {
+) -> Result<(), StreamError> {
     let codec = caller.codec();
-    let mut items = call.await?;
+    let mut items = call.await.map_err(StreamError::Before)?;
     while let Some(item) = items.next().await {
         let item = HubMessage::StreamItem(StreamItem {
             headers: Vec::new(),
             invocation_id: id.into(),
-            item: Raw::new(codec.encoding(), item?),
+            item: Raw::new(codec.encoding(), item.map_err(StreamError::Amid)?),
         });
         let sent = caller
             .outbox()
@@ -275,7 +293,7 @@ async fn send_items<H: Hub>(
             .await;
         match sent {
             Err(PushError::Closed) => return Ok(()),
-            sent => sent?,
+            sent => sent.map_err(|error| StreamError::Amid(error.into()))?,
         }
         // A stream that is always ready must not keep the connection from anything else.
         tokio::task::consume_budget().await;
