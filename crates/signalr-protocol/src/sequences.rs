@@ -168,11 +168,15 @@ impl<F> Sequences<F> {
 
     /// The peer says which number its next message has.
     ///
+    /// What was processed counts although its repetition has not come: the peer may have heard of it, and let it go,
+    /// before the socket was lost amid the replay. Official peers end such a connection.
+    ///
     /// # Errors
     ///
     /// [`SequenceAhead`] when messages must have been lost.
     pub fn on_sequence(&mut self, number: i64) -> Result<(), SequenceAhead> {
-        if number > self.received.saturating_add(1) {
+        let newest = self.received.max(self.processed);
+        if number > newest.saturating_add(1) {
             return Err(SequenceAhead);
         }
         self.received = number.saturating_sub(1);
@@ -330,6 +334,24 @@ mod tests {
         let ack = HubMessage::Ack { sequence_id: 1 };
         assert_eq!(sequences.receive(&ack), Ok(Incoming::Acknowledged));
         assert_eq!(sequences.receive(&ack), Ok(Incoming::PassOver));
+    }
+
+    #[test]
+    fn a_peer_may_go_on_behind_what_was_processed_though_its_replay_was_cut_short() {
+        let mut sequences = sent(&[]);
+        for _ in 0..20 {
+            assert!(sequences.on_message());
+        }
+        sequences.take_over();
+        sequences.on_sequence(5).unwrap();
+        assert!(!sequences.on_message());
+        // The peer hears of all twenty, and lets them go; then this socket is lost amid the replay.
+        assert_eq!(sequences.due_ack(), Some(20));
+        sequences.take_over();
+        assert_eq!(sequences.on_sequence(22), Err(SequenceAhead));
+        sequences.on_sequence(21).unwrap();
+        assert!(sequences.on_message());
+        assert_eq!(sequences.due_ack(), Some(21));
     }
 
     #[test]

@@ -123,6 +123,18 @@ public final class Main {
         }
     }
 
+    /** Over long polling this client's last poll may meet the end that it has just asked for, and stop() then fails. */
+    private static void stop(HubConnection hub, TransportEnum transport) {
+        try {
+            hub.stop().blockingAwait(SECONDS, TimeUnit.SECONDS);
+        } catch (RuntimeException error) {
+            boolean isLastPoll = String.valueOf(error.getMessage()).contains("Unexpected response code 404");
+            if (transport != TransportEnum.LONG_POLLING || !isLastPoll) {
+                throw error;
+            }
+        }
+    }
+
     private static <T> T soon(Single<T> single) {
         return single.timeout(SECONDS, TimeUnit.SECONDS).blockingGet();
     }
@@ -393,7 +405,7 @@ public final class Main {
     private static void startedAgain(TransportEnum transport) {
         try (HubConnection hub = open(transport)) {
             String first = hub.getConnectionId();
-            hub.stop().blockingAwait(SECONDS, TimeUnit.SECONDS);
+            stop(hub, transport);
             start(hub);
             same(soon(hub.invoke(Integer.class, "Add", 1, 1)), 2);
             if (hub.getConnectionId().equals(first)) {
