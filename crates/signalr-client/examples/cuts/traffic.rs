@@ -247,7 +247,10 @@ impl Traffic {
                     .fault(format!("{target}: {number} where {expected} was due"));
                 row.set(number + 1);
             }
-            Err(error) => self.tally.fault(format!("a push cannot be read: {error}")),
+            Err(error) => {
+                self.tally.fault(format!("a push cannot be read: {error}"));
+                row.set(expected + 1);
+            }
         }
     }
 
