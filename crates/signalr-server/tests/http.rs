@@ -294,6 +294,26 @@ async fn a_connection_token_opens_one_connection_for_the_user_who_negotiated() {
 }
 
 #[tokio::test]
+async fn the_token_is_kept_for_those_who_want_it_alone() {
+    let server = Server::start_with(|s| {
+        s.auth(PlainTokens)
+            .with(|o: &mut Options| o.keep_token = true)
+    })
+    .await;
+    let mut client = Client::connect_to(&server, "/hub?access_token=alice&id=").await;
+    client.call("1", "Query", json!(["access_token"])).await;
+    assert_eq!(client.next().await["result"], "alice");
+    let mut request = server.request("/hub");
+    let bearer = "Bearer alice".parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let mut client = Client::try_open(&server, request).await.unwrap();
+    client.send(r#"{"protocol":"json","version":1}"#).await;
+    assert_eq!(client.next().await, json!({}));
+    client.call("1", "Header", json!(["authorization"])).await;
+    assert_eq!(client.next().await["result"], "Bearer alice");
+}
+
+#[tokio::test]
 async fn a_negotiated_connection_that_nobody_opens_is_forgotten() {
     let soon = |o: &mut Options| o.attach_timeout = Duration::from_millis(20);
     let server = Server::start_with(|s| s.auth(PlainTokens).with(soon)).await;

@@ -433,8 +433,9 @@ async fn events_carry_whole_messages_and_end_with_the_connection() {
     assert_eq!(events.next().await, ":\r\n");
     assert_eq!(hand.post(HANDSHAKE).await.status, 200);
     assert_eq!(events.next().await, "data: {}\u{1e}\r\n\r\n");
-    hand.post(call("1", "Echo", json!(["x"]))).await;
-    let answer = "data: {\"type\":3,\"invocationId\":\"1\",\"result\":\"x\"}\u{1e}\r\n\r\n";
+    hand.post(call("1", "Transport", json!([]))).await;
+    let answer = r#"{"type":3,"invocationId":"1","result":"ServerSentEvents"}"#;
+    let answer = format!("data: {answer}\u{1e}\r\n\r\n");
     assert_eq!(events.next().await, answer);
     let handle = server.handle.clone();
     tokio::spawn(async move { handle.drain(Duration::ZERO).await });

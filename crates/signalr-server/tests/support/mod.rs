@@ -92,6 +92,15 @@ impl Hub for TestHub {
                     Ok(from.query(&name).map(str::to_owned))
                 },
             )
+            .on(
+                "Header",
+                async |_: Arc<Self>, from: Caller<Self>, name: String| {
+                    Ok(from.header(&name).map(str::to_owned))
+                },
+            )
+            .on("Transport", async |_: Arc<Self>, from: Caller<Self>, ()| {
+                Ok(from.transport().name())
+            })
             .on("User", async |_: Arc<Self>, from: Caller<Self>, ()| {
                 Ok(from.identity().user_id().map(str::to_owned))
             })
