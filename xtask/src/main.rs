@@ -33,7 +33,8 @@ usage: cargo xtask <command>
   client-cases   our client, the official Java one and the Go one against our server; against the original too
                  where it is found, as above
   cuts           connections cut at random bytes under stateful reconnect; nothing may be lost, repeated or reordered
-                 [--url URL]  this server instead of ours  [--cuts 1000] [--connections 4] [--seed N] [--told-max N]
+                 [--url URL]  this server instead of ours  [--cuts 1000] [--half-open]
+                 [--connections 4] [--seed N] [--told-max N]
   bench-peers    our product and the least a server can do, in turn, as ratios
                  [--rounds 5] [--secs 5] [--window 256] [--consumers 10] [--size 256] [--json]
   bench-signalr  signalr-server, the original and the `ws` package in turn, as ratios: broadcasts, echo, idle memory,

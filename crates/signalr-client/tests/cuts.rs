@@ -98,7 +98,7 @@ async fn connections_cut_at_random_bytes_resume_and_lose_repeat_and_swap_nothing
     for (seed, encoding) in [(1, Encoding::Json), (2, Encoding::MessagePack)] {
         let traffic = Traffic {
             server: format!("http://{address}"),
-            line: Line::start(&address, 15, seed, Arc::clone(&cuts))
+            line: Line::start(&address, 15, seed, true, Arc::clone(&cuts))
                 .await
                 .unwrap(),
             encoding,

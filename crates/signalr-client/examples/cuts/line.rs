@@ -1,7 +1,8 @@
 //! A TCP proxy that cuts its connections, each at a random byte.
 //!
 //! Promise: up to the cut every byte is carried in order; a cut falls at any byte, in the middle of an HTTP request, of
-//! an upgrade or of a WebSocket frame. Half of the cuts are resets, which also destroy what is under way.
+//! an upgrade or of a WebSocket frame. Half of the cuts are resets, which also destroy what is under way. Where it is
+//! wanted, every third leaves the server's side standing, deaf and dumb, as a network does that went away.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 /// The proxy. Its connections end with the runtime.
 pub(crate) struct Line {
@@ -26,6 +28,7 @@ pub(crate) struct Cuts {
     pub(crate) up: AtomicU32,
     pub(crate) down: AtomicU32,
     pub(crate) resets: AtomicU32,
+    pub(crate) half_open: AtomicU32,
 }
 
 /// Where one connection is cut.
@@ -33,13 +36,14 @@ pub(crate) struct Cuts {
 struct Plan {
     is_up: bool,
     is_reset: bool,
+    is_half_open: bool,
     /// How long it lives in peace, and how many bytes it carries that way after it.
     peace: Duration,
     bytes: u64,
 }
 
 impl Plan {
-    fn draw(random: &mut StdRng) -> Self {
+    fn draw(random: &mut StdRng, half_open: bool) -> Self {
         let peace = match random.random_range(0..10) {
             0..2 => 0,
             // Long enough for an acknowledgement, which comes once a second.
@@ -50,6 +54,7 @@ impl Plan {
         Self {
             is_up: random.random(),
             is_reset: random.random(),
+            is_half_open: half_open && random.random_range(0..3) == 0,
             peace: Duration::from_millis(peace),
             bytes: random.random_range(0..bytes_max),
         }
@@ -62,6 +67,7 @@ impl Line {
         server: &str,
         cuts_max: u32,
         seed: u64,
+        half_open: bool,
         cuts: Arc<Cuts>,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -73,7 +79,7 @@ impl Line {
         tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(seed);
             while let Ok((client, _)) = listener.accept().await {
-                let plan = Plan::draw(&mut random);
+                let plan = Plan::draw(&mut random, half_open);
                 let carrying = carry(
                     client,
                     server.clone(),
@@ -107,15 +113,15 @@ async fn carry(
         // Or small writes wait for each other, and cuts fall where they never would.
         let _ = stream.set_nodelay(true);
     }
-    let (from_client, mut to_client) = client.into_split();
-    let (from_server, mut to_server) = server.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     let (up, down) = match plan.is_up {
         true => (Some(plan), None),
         false => (None, Some(plan)),
     };
     let was_cut = tokio::select! {
-        was_cut = pump(from_client, &mut to_server, up, &left) => was_cut,
-        was_cut = pump(from_server, &mut to_client, down, &left) => was_cut,
+        was_cut = pump(&mut from_client, &mut to_server, up, &left) => was_cut,
+        was_cut = pump(&mut from_server, &mut to_client, down, &left) => was_cut,
     };
     if !was_cut {
         return;
@@ -128,11 +134,17 @@ async fn carry(
     }
     let count = if plan.is_up { &cuts.up } else { &cuts.down };
     count.fetch_add(1, Ordering::Relaxed);
+    if plan.is_half_open {
+        cuts.half_open.fetch_add(1, Ordering::Relaxed);
+        drop((from_client, to_client));
+        // The server may give it up whenever it likes; nothing says so on the way.
+        sleep(HALF_OPEN).await;
+    }
 }
 
 /// Carries until an end, or until the cut: true.
 async fn pump(
-    mut from: OwnedReadHalf,
+    from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     plan: Option<Plan>,
     left: &AtomicU32,
@@ -169,3 +181,6 @@ async fn pump(
     }
     false
 }
+
+/// Longer than a server waits for another socket.
+const HALF_OPEN: Duration = Duration::from_secs(30);

@@ -35,6 +35,9 @@ struct Args {
     /// Seed of all random choices; a new one when absent.
     #[arg(long)]
     seed: Option<u64>,
+    /// Lets every third cut leave the server's side standing, deaf and dumb. ASP.NET Core resumes none of these.
+    #[arg(long)]
+    half_open: bool,
     /// How many connections may end, told, before the run counts as failed: a server that always resumes ends none.
     #[arg(long)]
     told_max: Option<u64>,
@@ -68,7 +71,7 @@ async fn play(args: &Args, seed: u64, tally: &Arc<Tally>, cuts: &Arc<Cuts>) -> s
         let seed = seed.wrapping_add(number.into());
         let traffic = Traffic {
             server: server.clone(),
-            line: Line::start(&address, share, seed, Arc::clone(cuts)).await?,
+            line: Line::start(&address, share, seed, args.half_open, Arc::clone(cuts)).await?,
             encoding: match number % 2 {
                 0 => Encoding::Json,
                 _ => Encoding::MessagePack,
@@ -85,8 +88,9 @@ async fn play(args: &Args, seed: u64, tally: &Arc<Tally>, cuts: &Arc<Cuts>) -> s
 fn report(tally: &Tally, cuts: &Cuts, begun: Instant) {
     let count = |count: &std::sync::atomic::AtomicU32| count.load(Ordering::Relaxed);
     let (up, down, resets) = (count(&cuts.up), count(&cuts.down), count(&cuts.resets));
+    let half_open = count(&cuts.half_open);
     println!(
-        "{} cuts in {:.0?}: {up} going up, {down} going down; {resets} resets",
+        "{} cuts in {:.0?}: {up} going up, {down} going down; {resets} resets, {half_open} half open",
         up + down,
         begun.elapsed()
     );
