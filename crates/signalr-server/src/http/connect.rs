@@ -58,7 +58,7 @@ pub(super) async fn get<H: Hub>(
                 headers,
             };
             match upgrade {
-                Ok(upgrade) => open_socket(&shared, asked, upgrade),
+                Ok(upgrade) => hang_up(open_socket(&shared, asked, upgrade)),
                 Err(_) if is_poll => poll(&shared, asked).await,
                 Err(_) => open_events(&shared, asked),
             }
@@ -208,6 +208,16 @@ fn open_socket<H: Hub>(
             })
         }
     }
+}
+
+/// Whoever wanted a WebSocket has no use for a connection that carries requests, and some clients
+/// leave it open for as long as the server does.
+fn hang_up(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 fn open_events<H: Hub>(shared: &Arc<Shared<H>>, asked: Asked) -> Response {
