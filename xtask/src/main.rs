@@ -11,6 +11,7 @@ mod conformance;
 mod cuts;
 mod dotnet_peers;
 mod end_to_end;
+mod fuzz;
 mod servers;
 mod steps;
 mod suite;
@@ -40,6 +41,8 @@ usage: cargo xtask <command>
   bench-signalr  signalr-server, the original and the `ws` package in turn, as ratios: broadcasts, echo, idle memory,
                  reconnect storm; the original where COUNTERSIGN_DOTNET_PEERS names the folder it was unpacked into
                  [--rounds 5] [--only NAME]... [--json]
+  fuzz           every parser, guided by coverage, from the inputs kept in fuzz/corpus
+                 [--seconds 60] for each target  [--keep] the smallest inputs with all coverage  [TARGET]...
   torture        real processes, killed at random; nothing may be lost, repeated or reordered
                  [--messages 10000] [--kills 200] [--token-ttl 1h] [--rate N] [--seed N] [--keep]";
 
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         "cuts" => cuts::run(rest),
         "bench-peers" => bench_peers::run(rest),
         "bench-signalr" => bench_signalr::run(rest),
+        "fuzz" => fuzz::run(rest),
         "torture" => torture::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),
     };
