@@ -170,7 +170,7 @@ impl ConnectionHandle {
     }
 
     /// Sends one whole hub message that is in the connection's encoding already, its separator or
-    /// length included.
+    /// length included. It must be of types 1 to 5: a connection that can be resumed counts it.
     ///
     /// # Errors
     ///

@@ -29,9 +29,12 @@ pub struct Options {
     /// Default: false, because what may have to be sent again is kept in memory.
     pub stateful_reconnect: bool,
     /// How many bytes of messages sent and not acknowledged one connection that can be resumed
-    /// keeps before it sends no more than pings. Default: 100,000.
+    /// keeps before it sends no more than pings and acknowledgements. Default: 100,000, as the
+    /// official server. It is looked at before each frame, so one frame more may be kept.
     pub stateful_bytes_max: usize,
-    /// How long one send may stall before a slow reader is dropped. Default: 10 s.
+    /// How long one send may stall before a slow reader is dropped. Default: 10 s. A connection
+    /// that can be resumed loses its WebSocket only, and its client may come back. The TCP
+    /// connection below an event stream is the HTTP server's, and ends when that gives it up.
     pub send_timeout: Duration,
     /// How long the server waits for the client's answer to its Close frame. Default: 5 s.
     pub close_timeout: Duration,
@@ -50,7 +53,9 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// How many bytes of whole messages are put into one WebSocket frame. Default: 16 KiB, which
     /// is some fifty messages to a system call. Each connection keeps a buffer of the largest
-    /// frame it sent, so with more, connections that were busy once would hold much memory.
+    /// frame it sent, so with more, connections that were busy once would hold much memory. On
+    /// connections that can be resumed at most 4 KiB: a cut inside a longer frame breaks the
+    /// resumption of the official .NET client.
     pub send_frame_bytes: usize,
     /// How many calls of one connection run at once. Default: 1, so that calls take effect in the
     /// order in which they were sent. With more, they start in that order. Zero is taken for one.
