@@ -383,7 +383,7 @@ impl Batch {
     }
 
     /// Whether the next message fits behind `bytes`.
-    fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
+    pub(crate) fn fits(&self, bytes: usize, bytes_max: usize) -> bool {
         self.pieces.front().is_some_and(|next| {
             let next = match next {
                 Piece::Own(end) => end - self.own_taken,

@@ -21,7 +21,7 @@ use signalr_protocol::{HubMessage, Incoming, SequenceAhead, Sequences};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::codec::Codec;
-use crate::outbox::Frame;
+use crate::outbox::{Batch, Frame};
 use crate::takeover::Takeover;
 
 /// How long an acknowledgement may wait for more to acknowledge.
@@ -75,10 +75,6 @@ impl Resumption {
         }
     }
 
-    pub(super) fn frame_bytes_max(&self, options_max: usize) -> usize {
-        options_max.min(FRAME_BYTES_MAX)
-    }
-
     /// Whether so much waits for the client's acknowledgement that no more may be sent.
     pub(super) fn is_full(&self) -> bool {
         self.sequences.is_full(self.bytes_max)
@@ -103,13 +99,24 @@ impl Resumption {
         })
     }
 
-    /// Keeps a frame of the queue that is about to be written. A copy, because it may be a small
-    /// part of a large buffer.
-    pub(super) fn keep(&mut self, frame: &Frame) {
-        let messages =
-            u32::try_from(frame.messages).expect("a frame has at most as many messages as bytes");
-        let kept = Bytes::copy_from_slice(&frame.bytes);
-        self.sequences.keep(kept, frame.bytes.len(), messages);
+    /// Takes messages that are about to be written out of the queue, and keeps each: only what was
+    /// not acknowledged is sent again. Copies, because they may be small parts of a large buffer.
+    pub(super) fn kept_frame(&mut self, batch: &mut Batch, bytes_max: usize) -> Option<Frame> {
+        let bytes_max = bytes_max.min(FRAME_BYTES_MAX);
+        let (mut bytes, mut messages) = (Vec::new(), 0);
+        while !self.is_full()
+            && (messages == 0 || batch.fits(bytes.len(), bytes_max))
+            && let Some(Frame { bytes: message, .. }) = batch.next_frame(0)
+        {
+            let kept = Bytes::copy_from_slice(&message);
+            self.sequences.keep(kept, message.len(), 1);
+            bytes.extend_from_slice(&message);
+            messages += 1;
+        }
+        (messages > 0).then(|| Frame {
+            bytes: bytes.into(),
+            messages,
+        })
     }
 
     /// A ping is not worth being sent twice.

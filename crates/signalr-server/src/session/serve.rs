@@ -183,23 +183,23 @@ impl<'a, H: Hub> Session<'a, H> {
 
     /// Writes the next frame, if there is one.
     fn write_frame(&mut self) -> Result<(), Reason> {
-        let mut frame_bytes_max = self.options.send_frame_bytes;
-        if let Some(resumption) = &mut self.resumption {
-            if let Some(frame) = resumption.next_frame() {
-                return self.write(frame);
+        let bytes_max = self.options.send_frame_bytes;
+        let frame = match &mut self.resumption {
+            None => self.batch.next_frame(bytes_max),
+            Some(resumption) => {
+                if let Some(frame) = resumption.next_frame() {
+                    return self.write(frame);
+                }
+                if resumption.is_full() {
+                    return Ok(());
+                }
+                resumption.kept_frame(&mut self.batch, bytes_max)
             }
-            if resumption.is_full() {
-                return Ok(());
-            }
-            frame_bytes_max = resumption.frame_bytes_max(frame_bytes_max);
-        }
-        let Some(frame) = self.batch.next_frame(frame_bytes_max) else {
+        };
+        let Some(frame) = frame else {
             self.batch = Batch::default();
             return Ok(());
         };
-        if let Some(resumption) = &mut self.resumption {
-            resumption.keep(&frame);
-        }
         self.on_the_way = (frame.messages, frame.bytes.len());
         self.write(frame.bytes)
     }
