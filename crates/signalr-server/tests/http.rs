@@ -413,17 +413,24 @@ async fn other_origins_are_granted_nothing_and_open_no_websocket() {
 #[tokio::test]
 async fn a_refused_upgrade_leaves_no_connection_open() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let server = Server::start().await;
-    let mut stream = tokio::net::TcpStream::connect(server.address)
-        .await
-        .unwrap();
-    let request = "GET /hub?id=unknown HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\n\
-        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    // Comes to its end because the server closes.
-    let read = support::patiently(stream.read_to_string(&mut answer));
-    read.await.unwrap();
-    assert!(answer.ends_with("No Connection with that ID"), "{answer}");
+    let server = Server::start_with(|server| server.auth_optional(PlainTokens)).await;
+    for (query, status) in [("id=unknown", "404"), ("access_token=bad", "401")] {
+        let mut stream = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
+        let request = format!(
+            "GET /hub?{query} HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // Comes to its end because the server closes.
+        let read = support::patiently(stream.read_to_string(&mut answer));
+        read.await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
 }

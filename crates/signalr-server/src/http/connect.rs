@@ -47,7 +47,8 @@ pub(super) async fn get<H: Hub>(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let origin = headers.clone();
-    let is_poll = upgrade.is_err() && !wants_events(&headers);
+    let is_upgrade = upgrade.is_ok();
+    let is_poll = !is_upgrade && !wants_events(&headers);
     let parameters = Parameters::of(&uri);
     let response = match authenticate(&shared.access, &headers, &parameters) {
         Err(refusal) => answer::refused(&refusal),
@@ -58,16 +59,16 @@ pub(super) async fn get<H: Hub>(
                 headers,
             };
             match upgrade {
-                Ok(upgrade) => hang_up(open_socket(&shared, asked, upgrade)),
+                Ok(upgrade) => open_socket(&shared, asked, upgrade),
                 Err(_) if is_poll => poll(&shared, asked).await,
                 Err(_) => open_events(&shared, asked),
             }
         }
     };
-    let response = if is_poll {
-        uncached(response)
-    } else {
-        response
+    let response = match (is_poll, is_upgrade) {
+        (true, _) => uncached(response),
+        (_, true) => hang_up(response),
+        (false, false) => response,
     };
     cors::open(response, &origin, &shared.options)
 }
