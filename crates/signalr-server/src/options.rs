@@ -30,7 +30,7 @@ pub struct Options {
     pub stateful_reconnect: bool,
     /// How many bytes of messages sent and not acknowledged one connection that can be resumed
     /// keeps before it sends no more than pings and acknowledgements. Default: 100,000, as the
-    /// official server. It is looked at before each frame, so one frame more may be kept.
+    /// official server. It is looked at before each message, so one message more may be kept.
     pub stateful_bytes_max: usize,
     /// How long one send may stall before a slow reader is dropped. Default: 10 s. A connection
     /// that can be resumed loses its WebSocket only, and its client may come back. The TCP

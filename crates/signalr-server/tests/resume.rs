@@ -147,6 +147,26 @@ async fn what_was_not_acknowledged_comes_again_from_its_first_number() {
 }
 
 #[tokio::test]
+async fn of_a_frame_of_several_messages_only_those_missing_come_again() {
+    let server = server(|_| {}).await;
+    let path = Path::negotiate(&server).await;
+    let mut client = path.connect(&server).await;
+    // Pushed at once, they go out as one frame.
+    for text in ["a", "b", "c"] {
+        server.handle.all().push("news", text);
+    }
+    for text in ["a", "b", "c"] {
+        assert_eq!(called(&mut client).await, text);
+    }
+    client.send(&ack(2)).await;
+    client.call("1", "Nothing", json!([])).await;
+    client.answer("1").await;
+    drop(client);
+    let mut client = path.resume(&server, 2, 3).await;
+    assert_eq!(called(&mut client).await, "c");
+}
+
+#[tokio::test]
 async fn what_the_client_sends_twice_is_done_once_and_acknowledged() {
     let mut server = server(|_| {}).await;
     let path = Path::negotiate(&server).await;

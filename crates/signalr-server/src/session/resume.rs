@@ -92,11 +92,22 @@ impl Resumption {
 
     /// What is to be written before what waits in the queue.
     pub(super) fn next_frame(&mut self) -> Option<Bytes> {
-        let replayed = self.replay.pop_front();
-        replayed.or_else(|| {
+        self.next_replayed().or_else(|| {
             let aside = std::mem::take(&mut self.aside);
             (!aside.is_empty()).then(|| aside.into())
         })
+    }
+
+    /// As many messages of the replay as fit into one frame.
+    fn next_replayed(&mut self) -> Option<Bytes> {
+        let mut frame = Vec::from(self.replay.pop_front()?);
+        while let Some(next) = self.replay.front()
+            && frame.len() + next.len() <= FRAME_BYTES_MAX
+        {
+            frame.extend_from_slice(next);
+            self.replay.pop_front();
+        }
+        Some(frame.into())
     }
 
     /// Takes messages that are about to be written out of the queue, and keeps each: only what was
