@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::checkout;
 use crate::steps::{cargo, must_run, target_directory};
 
 /// Signs the tokens of a run; it guards nothing.
@@ -70,17 +69,6 @@ impl Drop for Server {
 
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// The example asks its connections for their transport since it has every one; before that there is nothing to aim
-/// the cases at, and that is announced.
-pub(crate) fn ours_is_complete() -> Result<bool> {
-    let source = checkout::root().join("crates/signalr-server/examples/conformance.rs");
-    let is_complete = std::fs::read_to_string(source)?.contains(".transport()");
-    if !is_complete {
-        println!("!! NOT RUN AGAINST OUR SERVER: its example `conformance` has WebSockets alone.");
-    }
-    Ok(is_complete)
 }
 
 /// Builds the example `conformance` of `signalr-server`, unoptimised, and says where it is.
