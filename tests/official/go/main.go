@@ -159,8 +159,6 @@ func upTo(count int64) (numbers []int64) {
 type testCase struct {
 	name string
 	run  func(*peer, way)
-	// Left out over server-sent events, where the client posts without the headers it was given.
-	needsHeaders bool
 }
 
 var cases = []testCase{
@@ -250,7 +248,7 @@ var cases = []testCase{
 	{name: "30,000 bytes come down", run: func(p *peer, _ way) {
 		same(len(p.call("MakeLarge", 30_000).(string)), 30_000)
 	}},
-	{needsHeaders: true, name: "a token makes a user", run: func(_ *peer, w way) {
+	{name: "a token makes a user", run: func(_ *peer, w way) {
 		user, err := open(w, "/conformance-authorized", http.Header{"Authorization": {"Bearer " + mint("ada")}})
 		if err != nil {
 			panic(err)
@@ -290,15 +288,13 @@ func main() {
 	// The library prints some of its own troubles there.
 	os.Stderr, _ = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	passed, failed := 0, 0
+	// Not its event stream: that takes whatever one read brings for whole events, so what comes in two
+	// pieces is lost now and then, whoever sends it.
 	for _, w := range []way{
 		{signalr.TransportWebSockets, signalr.TransferFormatText},
 		{signalr.TransportWebSockets, signalr.TransferFormatBinary},
-		{signalr.TransportServerSentEvents, signalr.TransferFormatText},
 	} {
 		for _, c := range cases {
-			if c.needsHeaders && w.transport == signalr.TransportServerSentEvents {
-				continue
-			}
 			name := fmt.Sprintf("go: %s [%s]", c.name, w.name())
 			if why := run(w, c); why != nil {
 				failed++
