@@ -5,7 +5,8 @@
 //! silence. What was not confirmed is either whole or gone after a crash, batch by batch.
 //!
 //! The parts: [`Log`] is the one writer, [`Reader`] the many readers, [`SnapshotStore`] keeps the
-//! application's state, [`JournalThread`] puts the writer on a thread of its own. Files are
+//! application's state, [`JournalThread`] puts the writer on a thread of its own, [`History`] reads
+//! a store from outside while its owner writes it. Files are
 //! reached through [`Files`]: [`RealFiles`] in production, [`sim::SimFiles`] in tests.
 //! The disk format, and what recovery does in every case, is written in `docs/storage.md`.
 //!
@@ -16,6 +17,7 @@ mod batch;
 mod error;
 mod files;
 mod format;
+mod history;
 mod index;
 mod log;
 mod options;
@@ -38,6 +40,7 @@ pub use error::{
     SnapshotError, TrimError,
 };
 pub use files::{File, Files, RealFiles};
+pub use history::History;
 pub use log::Log;
 #[cfg(feature = "planted-bugs")]
 pub use options::Planted;

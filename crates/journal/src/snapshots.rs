@@ -64,6 +64,16 @@ pub(crate) fn find<F: Files>(files: &F, names: &[String]) -> io::Result<FoundSna
     Ok(found)
 }
 
+/// Reads the body of one snapshot; `None` when it is not there or damaged.
+pub(crate) fn read<F: Files>(files: &F, position: Position) -> io::Result<Option<Vec<u8>>> {
+    let file = match files.open(&snapshot_name(position)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let found = decode(read_all(&file)?, position).ok();
+    Ok(found.map(|found| found.body))
+}
+
 pub(crate) fn damage(file: String) -> Damage {
     Damage {
         positions: None,

@@ -49,6 +49,20 @@ pub(crate) struct Survey {
 ///
 /// When the directory cannot be read or a newer product wrote it.
 pub(crate) fn survey<F: Files>(files: &F, options: &Options) -> Result<Survey, OpenError> {
+    let mut survey = look(files, options)?;
+    survey
+        .scan(files, options)
+        .map_err(|error| failed(files, "read segments", error))?;
+    survey.find_missing_start();
+    Ok(survey)
+}
+
+/// Looks at the directory without reading its segments.
+///
+/// # Errors
+///
+/// When the directory cannot be read or a newer product wrote it.
+pub(crate) fn look<F: Files>(files: &F, options: &Options) -> Result<Survey, OpenError> {
     let fail = |action| move |error| failed(files, action, error);
     let names = files.list().map_err(fail("list files"))?;
     let witness = witness::find(files).map_err(fail("read the witness"))?;
@@ -78,8 +92,6 @@ pub(crate) fn survey<F: Files>(files: &F, options: &Options) -> Result<Survey, O
     survey.damaged.append(&mut survey.snapshots.damaged);
     survey.identify();
     survey.check_partitions(files, options)?;
-    survey.scan(files, options).map_err(fail("read segments"))?;
-    survey.find_missing_start();
     Ok(survey)
 }
 
@@ -205,7 +217,7 @@ impl Survey {
     }
 
     /// Highest position proved durable by something beside the segments.
-    fn floor(&self) -> Position {
+    pub(crate) fn floor(&self) -> Position {
         let witnessed = self.witness.map_or(0, |witness| witness.position);
         let snapshot = self
             .snapshots
@@ -249,7 +261,7 @@ impl Survey {
     }
 
     /// Records below the first segment that no snapshot covers are missing.
-    fn find_missing_start(&mut self) {
+    pub(crate) fn find_missing_start(&mut self) {
         let newest = self
             .snapshots
             .good
@@ -272,12 +284,12 @@ impl Survey {
 
 /// What is known of the chain at a border between two segments.
 #[derive(Default)]
-struct Chain {
-    end_hash: Option<format::Hash>,
+pub(crate) struct Chain {
+    pub(crate) end_hash: Option<format::Hash>,
 }
 
 impl FoundSegment {
-    fn scan(
+    pub(crate) fn scan(
         &self,
         data: &[u8],
         upper: Option<Position>,
@@ -323,7 +335,7 @@ impl FoundSegment {
         }
     }
 
-    fn header_damage(&self) -> Option<Damage> {
+    pub(crate) fn header_damage(&self) -> Option<Damage> {
         let offset = self.damaged_at?;
         Some(
             Finding {
@@ -335,7 +347,7 @@ impl FoundSegment {
         )
     }
 
-    fn damage(&self, scan: &Scan, chain: &Chain) -> Vec<Damage> {
+    pub(crate) fn damage(&self, scan: &Scan, chain: &Chain) -> Vec<Damage> {
         let mut findings = scan.findings.clone();
         let linked = self.header.is_none_or(|header| {
             header.chain_restarts || chain.end_hash.is_none_or(|hash| hash == header.start_hash)

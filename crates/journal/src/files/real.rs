@@ -12,6 +12,7 @@ use super::{File, Files};
 #[derive(Debug, Clone)]
 pub struct RealFiles {
     directory: Arc<PathBuf>,
+    read_only: bool,
 }
 
 impl RealFiles {
@@ -35,7 +36,23 @@ impl RealFiles {
         }
         Ok(Self {
             directory: Arc::new(directory.to_path_buf()),
+            read_only: false,
         })
+    }
+
+    /// Uses `directory`, which somebody else owns: everything that would change it is refused.
+    pub fn read_only(directory: impl AsRef<Path>) -> Self {
+        Self {
+            directory: Arc::new(directory.as_ref().to_path_buf()),
+            read_only: true,
+        }
+    }
+
+    fn may_change(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => Ok(()),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,11 +75,12 @@ impl Files for RealFiles {
     fn open(&self, name: &str) -> io::Result<fs::File> {
         fs::File::options()
             .read(true)
-            .write(true)
+            .write(!self.read_only)
             .open(self.path(name))
     }
 
     fn create(&self, name: &str) -> io::Result<fs::File> {
+        self.may_change()?;
         fs::File::options()
             .read(true)
             .write(true)
@@ -82,10 +100,12 @@ impl Files for RealFiles {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_change()?;
         fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_change()?;
         fs::remove_file(self.path(name))
     }
 
@@ -94,6 +114,7 @@ impl Files for RealFiles {
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<fs::File>> {
+        self.may_change()?;
         let file = fs::File::options()
             .read(true)
             .write(true)
