@@ -46,6 +46,8 @@ pub(crate) enum Command {
     /// The configuration file.
     #[command(subcommand)]
     Config(Config),
+    /// Prove from the journals of centre, ack store and agents that every promise held.
+    Verify(Verify),
     /// Measure durable end-to-end throughput and latency on this machine.
     Bench(Bench),
     /// The demo back office: an HTTP service of its own over an SQLite database.
@@ -337,6 +339,39 @@ pub(crate) struct Bench {
     /// Where to keep the data while measuring. Default: a new temporary directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Journals: centre=DIR, acks=DIR, AGENT=DIR, or a data directory that holds them. Default:
+    /// those that the configuration names. They may be in use; nothing is locked or changed.
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journals: Vec<String>,
+    /// The configuration: where journals are, and the limits that promises depend on. Default:
+    /// countersign.toml when no journal is named, else none.
+    #[arg(long, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read from here on: an instant, -10m, or the number of a record of the centre.
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Read up to here, likewise.
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
+    /// What senders were promised: a line {"id":"…","lane":"…"} for each, those of a lane in order.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sends: Option<PathBuf>,
+    /// What the back office holds: a line {"message_id":"…","generation":1} for each row.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) effects: Option<PathBuf>,
+    /// The back office does not look at idempotency keys: declared repeats are allowed.
+    #[arg(long)]
+    pub(crate) keys_not_honoured: bool,
+    /// How long a message may wait although nothing stands in its way.
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub(crate) stuck_after: String,
+    /// Fail also when something cannot be decided.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]

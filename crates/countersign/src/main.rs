@@ -46,6 +46,7 @@ fn run(command: Command, output: Output) -> exit::Outcome {
         Command::Keys(args) => commands::keys::run(&args, output),
         Command::Config(args) => commands::config::run(&args, output),
         Command::Bench(args) => commands::bench::run(&args, output),
+        Command::Verify(args) => commands::verify::run(&args, output),
         Command::BackOffice(args) => commands::back_office::run(&args, output),
     }
 }

@@ -9,7 +9,7 @@ use countersign_journal::{Batch, Files, History, Log, Options, RealFiles, Reason
 fn fill<F: Files>(log: &mut Log<F>, records: usize) {
     for _ in 0..records {
         let payload = format!("{:0>200}", log.next_position());
-        let batch = Batch::from_payloads(log.next_position(), &[&payload]);
+        let batch = Batch::from_payloads(log.next_position(), [&payload]);
         log.append(&batch).expect("there is room");
     }
     log.flush().expect("the disk is well");

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("signalr-client", &["signalr-protocol"]),
     ("countersign-rules", &[]),
     ("countersign-journal", &[]),
+    ("countersign-checker", &["countersign-rules"]),
     (
         "countersign-driver",
         &["countersign-journal", "countersign-rules"],
@@ -78,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "countersign-simulator",
         &[
             "countersign-rules",
+            "countersign-checker",
             "countersign-driver",
             "countersign-journal",
         ],
@@ -86,6 +88,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "countersign",
         &[
             "countersign-rules",
+            "countersign-checker",
             "countersign-journal",
             "countersign-driver",
             "countersign-index",

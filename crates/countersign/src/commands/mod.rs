@@ -11,3 +11,4 @@ pub(crate) mod messages;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod token;
+pub(crate) mod verify;

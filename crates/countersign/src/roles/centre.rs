@@ -31,13 +31,9 @@ impl Outlet<Centre> for CentreOutlet {
     }
 }
 
-/// Opens the centre's journal and starts its loop.
-pub(crate) fn start(
-    config: &Config,
-    hub: HubOutlet,
-    watchers: Arc<Watchers>,
-) -> Result<Service<Centre>, Failure> {
-    let policy = Policy {
+/// What the configuration asks of the centre.
+pub(crate) fn policy(config: &Config) -> Policy {
+    Policy {
         window_messages: config.delivery.window_messages,
         window_bytes: config.delivery.window_bytes.0,
         ack_wait: config.delivery.ack_wait.0,
@@ -45,10 +41,18 @@ pub(crate) fn start(
         retention: config.store.retention.0,
         body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
         ..Policy::default()
-    };
+    }
+}
+
+/// Opens the centre's journal and starts its loop.
+pub(crate) fn start(
+    config: &Config,
+    hub: HubOutlet,
+    watchers: Arc<Watchers>,
+) -> Result<Service<Centre>, Failure> {
     let directory = config.store.data_dir.join("centre");
     let opened = store::open(
-        Centre::new(policy),
+        Centre::new(policy(config)),
         &directory,
         config.store.reserve.0,
         "the centre",
