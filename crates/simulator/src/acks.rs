@@ -19,6 +19,9 @@ impl Role for AckStore {
 
     fn durable(world: &mut World, _host: Host, position: Position, payload: &[u8]) {
         let record = decode_record(payload).expect("a record of our own is understood");
+        world
+            .checker
+            .judge_records(|records| records.ack(position, &record));
         if let AckRecord::Given(ack) = record {
             let agent = agent_number(&ack.agent);
             world.tell(Event::AckRecorded {

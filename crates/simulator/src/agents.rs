@@ -68,9 +68,12 @@ impl Role for Site {
         Site::new(world.scenario.site_policy(world.bug))
     }
 
-    fn durable(world: &mut World, host: Host, _position: Position, payload: &[u8]) {
+    fn durable(world: &mut World, host: Host, position: Position, payload: &[u8]) {
         let record = decode_record(payload).expect("a record of our own is understood");
         let agent = number(host);
+        world
+            .checker
+            .judge_records(|records| records.site_record(agent, position, &record, None));
         match record {
             Record::Inboxed { id, generation, .. } => {
                 world.tell(Event::InboxCommit {

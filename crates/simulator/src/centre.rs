@@ -89,6 +89,10 @@ impl Role for Centre {
     }
 
     fn durable(world: &mut World, _host: Host, position: Position, payload: &[u8]) {
+        let record = decode_record(payload).expect("a record of our own is understood");
+        world
+            .checker
+            .judge_records(|records| records.centre(position, &record));
         let fact = world.fact(payload);
         if let Fact::Offered { cause, .. } = &fact {
             *world.stats.causes.entry(cause.as_str()).or_default() += 1;

@@ -3,6 +3,7 @@
 use crate::event::Event;
 use crate::history::History;
 use crate::invariants::{EVENT_CHECKS, Invariant, Violation};
+use countersign_checker::{Checker as Records, Limits, Party};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,6 +11,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 #[derive(Debug)]
 pub(crate) struct Checker {
     pub(crate) history: History,
+    /// What records alone prove.
+    records: Records,
     /// The one promise to look at; all when absent.
     only: Option<Invariant>,
     violation: Option<Violation>,
@@ -19,6 +22,7 @@ impl Checker {
     pub(crate) fn new(agents: usize, only: Option<Invariant>) -> Self {
         Self {
             history: History::new(agents),
+            records: records_of(agents),
             only,
             violation: None,
         }
@@ -46,6 +50,35 @@ impl Checker {
             && let Err(violation) = verdict(&self.history)
         {
             self.break_(violation);
+        }
+    }
+
+    /// Has records judged; the first that breaks a promise that is watched stops the run.
+    pub(crate) fn judge_records(&mut self, tell: impl FnOnce(&mut Records)) {
+        tell(&mut self.records);
+        for found in self.records.take_violations() {
+            self.break_if_watched(found);
+        }
+    }
+
+    /// Has judged what crosses journals, once everything was told.
+    pub(crate) fn judge_all_records(&mut self) {
+        let records = std::mem::replace(&mut self.records, Records::new(Limits::default()));
+        for judged in records.finish().judged {
+            judged
+                .witnesses
+                .into_iter()
+                .for_each(|found| self.break_if_watched(found));
+        }
+    }
+
+    fn break_if_watched(&mut self, found: countersign_checker::Violation) {
+        if self.watches(found.invariant) {
+            self.break_(Violation {
+                invariant: found.invariant,
+                says: found.says,
+                about: found.about,
+            });
         }
     }
 
@@ -90,6 +123,18 @@ impl Checker {
         }
         Some((violation, witness))
     }
+}
+
+/// A checker that is told every journal whole.
+fn records_of(agents: usize) -> Records {
+    let mut records = Records::new(Limits::default());
+    records.tell_of(Party::Centre);
+    records.tell_of(Party::Acks);
+    for number in 0..agents {
+        records.tell_of(Party::Site(number));
+        records.name_site(number, crate::world::agent_name(number));
+    }
+    records
 }
 
 /// An event on one line, without its bodies.

@@ -217,6 +217,8 @@ impl World {
         }
         self.note("agent store lost", host);
         self.tell(Event::StoreLost { agent });
+        self.checker
+            .judge_records(|records| records.site_replaced(agent));
         let (seed, epoch) = (self.random.next_u64(), self.random.next_u64() | 1);
         let old = &self.agents[agent].node;
         self.stats.disk.add(&old.files.counts());

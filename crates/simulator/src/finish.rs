@@ -91,6 +91,8 @@ impl World {
         checker.judge(Invariant::I11, |history| {
             i11_the_first_end_stands(history, state)
         });
+        checker.judge_records(|records| records.counters(state.counters()));
+        checker.judge_all_records();
         let counters = state.counters();
         stats.accepted = counters.accepted;
         stats.processed = counters.processed;

@@ -1,9 +1,10 @@
-//! What was sent against what the back office has and what the centre says.
+//! What was sent against what the back office has and what the centre says; then everything that
+//! journals prove, by the command that operators use.
 
 use crate::sender::Sent;
 use crate::site::Site;
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -42,7 +43,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Compares.
-pub(crate) async fn judge(site: &Site, sent: &[Sent]) -> Result<Verdict> {
+pub(crate) async fn judge(site: &Site, sent: &[Sent], documents: &[Value]) -> Result<Verdict> {
     let mut verdict = Verdict {
         sent: sent.len() as u64,
         ..Verdict::default()
@@ -50,7 +51,7 @@ pub(crate) async fn judge(site: &Site, sent: &[Sent]) -> Result<Verdict> {
     let known: HashMap<&str, &Sent> = sent.iter().map(|sent| (sent.id.as_str(), sent)).collect();
     let mut inserted: HashMap<String, u64> = HashMap::new();
     let mut last_of_lane: BTreeMap<u64, u64> = BTreeMap::new();
-    for document in documents(site).await? {
+    for document in documents {
         let id = document["message_id"]
             .as_str()
             .context("a document names its message")?;
@@ -81,7 +82,23 @@ pub(crate) async fn judge(site: &Site, sent: &[Sent]) -> Result<Verdict> {
     Ok(verdict)
 }
 
-async fn documents(site: &Site) -> Result<Vec<Value>> {
+/// Has `countersign verify` judge the journals of all parties, with what was sent and what the back
+/// office holds. Every process must have ended.
+pub(crate) fn verify(site: &Site, sent: &[Sent], documents: &[Value]) -> Result<bool> {
+    let mut sent: Vec<_> = sent.iter().collect();
+    sent.sort_by_key(|sent| (sent.lane, sent.index));
+    let sends = sent
+        .iter()
+        .map(|sent| json!({ "id": sent.id, "lane": sent.lane }));
+    let effects = documents.iter().map(|document| {
+        json!({ "message_id": document["message_id"], "idempotency_key": document["idempotency_key"] })
+    });
+    let sends = site.list("sends", sends)?;
+    let effects = site.list("effects", effects)?;
+    site.verify(&sends, &effects)
+}
+
+pub(crate) async fn documents(site: &Site) -> Result<Vec<Value>> {
     let (mut documents, mut after) = (Vec::new(), 0);
     loop {
         let url = format!("{}/documents?after={after}&limit=10000", site.back_office);

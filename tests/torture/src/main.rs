@@ -4,7 +4,7 @@
 //! own. Senders send and repeat what they got no answer to, with the same idempotency key; every
 //! process is killed with SIGKILL again and again and started anew; for a while only the ack API is
 //! down, and for a while only the centre. Then everything runs in peace until nothing is pending, and the
-//! back office's database is compared with what was sent.
+//! back office's database is compared with what was sent, and `countersign verify` judges the journals.
 
 mod judge;
 mod process;
@@ -95,9 +95,11 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
     world.heal().await;
     site.wait_until_nothing_is_pending(Duration::from_secs(180))
         .await?;
-    let verdict = judge::judge(&site, &sent).await?;
+    let documents = judge::documents(&site).await?;
+    let verdict = judge::judge(&site, &sent, &documents).await?;
     let kills = world.kills();
     world.end().await;
+    let proved = judge::verify(&site, &sent, &documents)?;
     println!(
         "kills {}",
         kills
@@ -111,7 +113,7 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
     if args.kills >= 160 && kills.iter().any(|(_, kills)| *kills < 40) {
         bail!("a process was killed fewer than 40 times: this run shows less than it says");
     }
-    Ok(if verdict.is_good(args.messages) {
+    Ok(if verdict.is_good(args.messages) && proved {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

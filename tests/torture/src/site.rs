@@ -106,6 +106,28 @@ impl Site {
         }
     }
 
+    /// Writes a list, one document a line.
+    pub(crate) fn list(&self, name: &str, lines: impl Iterator<Item = Value>) -> Result<PathBuf> {
+        let path = self.home.join(name);
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// Whether `countersign verify` finds nothing violated; it prints what it finds.
+    pub(crate) fn verify(&self, sends: &Path, effects: &Path) -> Result<bool> {
+        let mut command = std::process::Command::new(&self.binary);
+        command.args(["verify", "--sends"]).arg(sends);
+        command.arg("--effects").arg(effects);
+        let variables = self.variables.iter().cloned();
+        let status = command.envs(variables).current_dir(&self.home).status()?;
+        ensure!(
+            matches!(status.code(), Some(0 | 11)),
+            "verify ended with {status}"
+        );
+        Ok(status.success())
+    }
+
     /// A token of the sender, renewed before half of its life is over.
     pub(crate) async fn token(&self) -> Result<String> {
         let mut held = self.token.lock().await;
