@@ -21,7 +21,7 @@ impl Checker {
     /// Takes in a record of the ack store.
     pub fn ack(&mut self, position: Position, record: &AckRecord) {
         self.acks.last = self.acks.last.max(position);
-        if let AckRecord::Given(ack) = record {
+        if let AckRecord::Given(ack) | AckRecord::GivenNext { ack, .. } = record {
             self.given(position, ack);
         }
     }
@@ -40,6 +40,8 @@ impl Checker {
         let life = self.lives.entry(key);
         match stage {
             Stage::Stored => life.flags.set(Flags::SAID_STORED),
+            // What an attempt came to changes no state.
+            Stage::Retrying | Stage::Working => {}
             stage => {
                 life.word.get_or_insert(stage);
             }
@@ -71,6 +73,7 @@ impl Checker {
             };
             let ended = life.end.is_some();
             let done = match stage {
+                Stage::Retrying | Stage::Working => true,
                 Stage::Stored => {
                     ended || life.flags.has(Flags::EVER_RECEIVED) || life.flags.has(Flags::STALE)
                 }

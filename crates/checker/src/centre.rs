@@ -3,10 +3,13 @@
 use crate::lives::{Flags, Key, Life, Map, short};
 use crate::verdict::{Invariant, Party, Violation};
 use crate::{Checker, Coverage};
+use countersign_rules::ack::Stage;
 use countersign_rules::delivery::{
     Accepted, Cause, Counters, End, RecipientNo, Record, Seq, Term, Why, decode_accepted,
 };
-use countersign_rules::{AgentName, Duration, MessageId, Position, TenantName, Timestamp};
+use countersign_rules::{
+    AgentName, Duration, LaneRule, MessageId, Position, TenantName, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the operator's configuration says, where a promise depends on it.
@@ -62,6 +65,10 @@ pub(crate) struct Recipient {
     pub(crate) ready: bool,
     pub(crate) ready_at: Timestamp,
     pub(crate) paused: bool,
+    /// What has parked its lanes.
+    pub(crate) parked: BTreeSet<MessageId>,
+    /// Whether a lane of it was ever parked: what was never pushed then may have no number.
+    ever_parked: bool,
     epoch: u64,
     ended: Position,
     store_lost: Position,
@@ -162,6 +169,30 @@ impl Checker {
                 not_before,
                 accepted,
             } => self.accepted(at, accepted, Some(*not_before)),
+            Record::AcceptedUnder {
+                rule,
+                not_before,
+                accepted,
+            } => {
+                self.accepted(at, accepted, *not_before);
+                if *rule == LaneRule::Park {
+                    let (id, generation) = (accepted.id, accepted.generation);
+                    let life = self.lives.entry(Key { id, generation });
+                    life.flags.set(Flags::PARKS);
+                }
+            }
+            Record::Attempted { id, previous, .. } => {
+                self.follow(at, *id, *previous, "tried");
+            }
+            Record::LaneParked { recipient, id, .. } => {
+                let known = self.centre.recipient(*recipient);
+                known.parked.insert(*id);
+                known.ever_parked = true;
+            }
+            Record::LaneResumed { recipient, id, .. } => {
+                self.centre.recipient(*recipient).parked.remove(id);
+            }
+            Record::LaneHeard { .. } => {}
             Record::Offered {
                 id,
                 term,
@@ -220,8 +251,15 @@ impl Checker {
                 }
             }
             Record::Kept {
-                id, why, previous, ..
+                id,
+                why,
+                previous,
+                stage,
+                ..
             } => {
+                if matches!(why, Why::Late | Why::Conflict) {
+                    self.heard_too_late(*id, *stage);
+                }
                 *self.figures.acks_kept.entry(why.as_str()).or_default() += 1;
                 if *why != Why::Orphan {
                     self.kept(at, *id, *why, *previous);
@@ -526,6 +564,9 @@ impl Checker {
         let token = known.token_expires_at;
         let lower = known.unoffered.range(..life.seq).next().copied();
         let lower = lower.and_then(|seq| Some((seq, *known.waiting.get(&seq)?)));
+        let ever_parked = known.ever_parked;
+        // What was never pushed when its lane was parked has no number any more.
+        let lower = lower.filter(|_| !ever_parked);
         self.judge_here(Invariant::I16, at, !paused, || {
             (
                 format!("{id} was pushed to {name}, which is paused"),
@@ -683,7 +724,19 @@ impl Checker {
             life.flags.set(Flags::BY_SITE);
         }
         let (recipient, seq) = (life.recipient, life.seq);
-        self.centre.recipient(recipient).leave(seq);
+        let parks = life.flags.has(Flags::PARKS);
+        let known = self.centre.recipient(recipient);
+        known.leave(seq);
+        match end {
+            End::Rejected | End::Dead if parks => {
+                known.parked.insert(id);
+                known.ever_parked = true;
+            }
+            End::Processed => {
+                known.parked.remove(&id);
+            }
+            _ => {}
+        }
         self.lives.not_before.remove(&key);
         self.lives.expires_at.remove(&key);
         self.lives.ended.push_back(key);
@@ -722,6 +775,25 @@ impl Checker {
         }
     }
 
+    /// What came too late to end its message says all the same what became of the lane.
+    fn heard_too_late(&mut self, id: MessageId, stage: Stage) {
+        let key = self.lives.current(id);
+        let Some(life) = self.lives.get(key).copied() else {
+            return;
+        };
+        let known = self.centre.recipient(life.recipient);
+        match stage {
+            Stage::Rejected | Stage::Dead if life.flags.has(Flags::PARKS) => {
+                known.parked.insert(id);
+                known.ever_parked = true;
+            }
+            Stage::Acknowledged => {
+                known.parked.remove(&id);
+            }
+            _ => {}
+        }
+    }
+
     fn carried(&mut self, at: At, id: MessageId, accepted: &[u8], previous: Position) {
         let key = self.lives.current(id);
         if self.lives.known(key).is_some() {
@@ -747,9 +819,14 @@ impl Checker {
         });
         let life = self.lives.entry(key);
         life.flags.clear(Flags::HELD);
-        life.seq = seq;
+        let before = std::mem::replace(&mut life.seq, seq);
         let recipient = life.recipient;
-        self.centre.recipient(recipient).wait(seq, key.id);
+        let known = self.centre.recipient(recipient);
+        // It had one before its lane was parked.
+        if known.waiting.get(&before) == Some(&key.id) {
+            known.leave(before);
+        }
+        known.wait(seq, key.id);
     }
 
     /// I24: a replay is the next life of a message that had ended.
@@ -777,8 +854,10 @@ impl Checker {
         let life = self.lives.entry(next);
         let mut flags = life.flags;
         flags.set(Flags::KNOWN);
-        if before.flags.has(Flags::WHOLE) {
-            flags.set(Flags::WHOLE);
+        for kept in [Flags::WHOLE, Flags::PARKS] {
+            if before.flags.has(kept) {
+                flags.set(kept);
+            }
         }
         *life = Life {
             flags,

@@ -34,7 +34,9 @@ impl Checker {
     /// been told by others, and is left to the next time.
     pub fn accepted_later(&mut self, record: &Record<'_>) {
         let key = match record {
-            Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => Key {
+            Record::Accepted(accepted)
+            | Record::Scheduled { accepted, .. }
+            | Record::AcceptedUnder { accepted, .. } => Key {
                 id: accepted.id,
                 generation: accepted.generation,
             },
@@ -91,7 +93,9 @@ impl Checker {
         let Some(owner) = self.centre.recipients.get(life.recipient as usize) else {
             return;
         };
-        let free = owner.ready && !owner.paused && !life.flags.has(Flags::HELD);
+        // Which lane a message is of is not kept: while one is parked, those not pushed may be held.
+        let may_be_held = !owner.parked.is_empty() && life.pushes == 0;
+        let free = owner.ready && !owner.paused && !may_be_held && !life.flags.has(Flags::HELD);
         let since = life.last_at.max(owner.ready_at);
         let is_over = now.since(since) > self.limits.stuck_after;
         if !free || !is_over || !self.waits_for_the_centre(&life) {

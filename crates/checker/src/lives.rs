@@ -82,6 +82,9 @@ impl Flags {
     /// What crosses journals was judged.
     pub(crate) const CLOSED: u32 = 1 << 17;
 
+    /// Its failure parks its lane.
+    pub(crate) const PARKS: u32 = 1 << 18;
+
     pub(crate) fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
     }

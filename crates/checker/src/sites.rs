@@ -5,7 +5,7 @@ use crate::verdict::{Invariant, Party};
 use crate::{Checker, Coverage};
 use countersign_rules::ack::Stage;
 use countersign_rules::site::{Record, Worked};
-use countersign_rules::{AgentName, LaneName, MessageId, Position};
+use countersign_rules::{AgentName, LaneName, LaneRule, MessageId, Position};
 use std::collections::BTreeSet;
 
 /// What is known of a site.
@@ -27,6 +27,8 @@ pub(crate) struct Site {
 struct Lane {
     inboxed: Option<(u64, MessageId)>,
     started: Option<(u64, MessageId)>,
+    /// What has parked it.
+    parked: Option<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,10 @@ struct Unfinished {
     attempt: u32,
     /// An attempt began and its end was not written down.
     running: bool,
+    /// Its back office said of the attempt that it goes on: what begins next is no other.
+    still_working: bool,
+    /// Its failure parks its lane.
+    parks: bool,
 }
 
 impl Checker {
@@ -83,20 +89,38 @@ impl Checker {
                 lane,
                 attempts_max,
                 ..
+            }
+            | Record::TakenIn {
+                id,
+                generation,
+                seq,
+                lane,
+                attempts_max,
+                ..
             } => {
                 let key = Key {
                     id: *id,
                     generation: *generation,
                 };
+                let parks = matches!(
+                    record,
+                    Record::TakenIn {
+                        rule: LaneRule::Park,
+                        ..
+                    }
+                );
                 let unfinished = Unfinished {
                     seq: *seq,
                     lane: lane.clone(),
                     attempts_max: *attempts_max,
                     attempt: 0,
                     running: false,
+                    still_working: false,
+                    parks,
                 };
                 self.inboxed(at, number, key, unfinished, body_sha256);
             }
+            Record::LaneResumed { lane, .. } => self.lane(number, lane).parked = None,
             Record::Repeated { .. } => self.figures.arrived_again += 1,
             Record::WorkStarted {
                 id,
@@ -254,6 +278,8 @@ impl Checker {
         };
         let again = unfinished.running;
         let before = std::mem::replace(&mut unfinished.attempt, attempt);
+        let goes_on = std::mem::replace(&mut unfinished.still_working, false);
+        let before = before - u32::from(goes_on && before > 0);
         unfinished.running = true;
         let unfinished = unfinished.clone();
         let life = self.lives.entry(key);
@@ -264,7 +290,9 @@ impl Checker {
             self.figures.possibly_repeated += 1;
         }
         self.i23_attempts_are_bounded(at, key, &unfinished, before);
-        if first {
+        let is_another_try = self.i6_nothing_runs_in_a_parked_lane(at, number, key, &unfinished);
+        // Done once more, it goes before what is held in its lane.
+        if first && !is_another_try {
             let lane = self.lane(number, &unfinished.lane);
             let highest = lane.started;
             if highest.is_none_or(|(highest, _)| highest < unfinished.seq) {
@@ -272,6 +300,27 @@ impl Checker {
             }
             self.i6_in_order(at, key, &unfinished, highest, "to work");
         }
+    }
+
+    /// I6: in a parked lane nothing is worked on but what parked it, in a later life. Tells whether it
+    /// is that.
+    fn i6_nothing_runs_in_a_parked_lane(
+        &mut self,
+        at: (Party, Position),
+        number: usize,
+        key: Key,
+        unfinished: &Unfinished,
+    ) -> bool {
+        let Some(by) = self.lane(number, &unfinished.lane).parked else {
+            return false;
+        };
+        let is_another_try = by.id == key.id && by.generation < key.generation;
+        self.judge(Invariant::I6, at, is_another_try, || {
+            let (id, other, lane) = (key.id, by.id, &unfinished.lane);
+            let says = format!("{id} is worked on in lane {lane}, which {other} has parked");
+            (says, vec![other, id])
+        });
+        is_another_try
     }
 
     /// I23: attempts are counted one by one, and there are no more than the sender allowed.
@@ -318,13 +367,24 @@ impl Checker {
         let Some(stage) = worked.stage() else {
             if let Some(unfinished) = self.site(number).unfinished.get_mut(&key) {
                 unfinished.running = false;
+                unfinished.still_working = matches!(worked, Worked::StillWorking { .. });
             }
             // It failed, and perhaps only its answer did.
             self.lives.entry(key).flags.set(Flags::REPEATED);
             return;
         };
-        if self.site(number).unfinished.remove(&key).is_none() {
+        let Some(unfinished) = self.site(number).unfinished.remove(&key) else {
             return self.never_arrived(at, key);
+        };
+        // One that ended without an attempt may do so beside one that is worked on.
+        let parks = unfinished.parks && unfinished.attempt > 0;
+        let lane = self.lane(number, &unfinished.lane);
+        match stage {
+            Stage::Acknowledged if lane.parked.is_some_and(|by| by.id == key.id) => {
+                lane.parked = None;
+            }
+            Stage::Rejected | Stage::Dead if parks => lane.parked = Some(key),
+            _ => {}
         }
         self.judge(Invariant::I28, at, true, Default::default);
         self.lives.entry(key).flags.set(match stage {

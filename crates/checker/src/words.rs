@@ -25,6 +25,36 @@ pub fn centre_in_words(record: &Record<'_>) -> Option<(MessageId, String)> {
                 format!("accepted for {to}, not before {not_before}"),
             )
         }
+        Record::AcceptedUnder {
+            rule,
+            not_before,
+            accepted,
+        } => {
+            let (to, lane, seq) = (accepted.to, accepted.lane, accepted.seq);
+            let rule = rule.as_str();
+            let when = not_before.map_or_else(String::new, |at| format!(", not before {at}"));
+            (
+                accepted.id,
+                format!("accepted for {to}, lane {lane} ({rule}), number {seq}{when}"),
+            )
+        }
+        Record::Attempted {
+            id,
+            stage,
+            attempt,
+            outcome,
+            ..
+        } => {
+            let (stage, code) = (stage.as_str(), &outcome.code);
+            (*id, format!("{stage} after attempt {attempt} ({code})"))
+        }
+        Record::LaneParked { id, lane, .. } => {
+            (*id, format!("the site says: it parked lane {lane}"))
+        }
+        Record::LaneResumed { id, lane, by, .. } => {
+            (*id, format!("{by} lets its lane {lane} go on"))
+        }
+        Record::LaneHeard { id, .. } => (*id, String::from("the site has its lane going on")),
         Record::Offered {
             id,
             term,
@@ -78,7 +108,7 @@ pub fn centre_in_words(record: &Record<'_>) -> Option<(MessageId, String)> {
 
 /// The message a record of the ack store is about, and what it says.
 pub fn ack_in_words(record: &AckRecord) -> Option<(MessageId, String)> {
-    let AckRecord::Given(ack) = record else {
+    let (AckRecord::Given(ack) | AckRecord::GivenNext { ack, .. }) = record else {
         return None;
     };
     let (agent, item) = (&ack.agent, &ack.item);
@@ -91,6 +121,14 @@ pub fn ack_in_words(record: &AckRecord) -> Option<(MessageId, String)> {
 pub fn site_in_words(record: &SiteRecord<'_>) -> Option<(MessageId, String)> {
     let told = match record {
         SiteRecord::Inboxed {
+            id,
+            generation,
+            seq,
+            attempt,
+            lane,
+            ..
+        }
+        | SiteRecord::TakenIn {
             id,
             generation,
             seq,
@@ -118,11 +156,17 @@ pub fn site_in_words(record: &SiteRecord<'_>) -> Option<(MessageId, String)> {
                 Worked::Rejected(_) => "rejected",
                 Worked::Dead(_) => "dead",
                 Worked::Again { .. } => "to be tried again",
+                Worked::StillWorking { .. } => "the back office is still working",
                 _ => "otherwise",
             };
             let code = &worked.outcome().code;
             (*id, format!("attempt {attempt} ended: {end} ({code})"))
         }
+        SiteRecord::Passed { id, over, .. } => {
+            let over: Vec<_> = over.iter().map(|(id, _)| id.to_string()).collect();
+            (*id, format!("goes past {}", over.join(", ")))
+        }
+        SiteRecord::LaneResumed { id, lane, .. } => (*id, format!("its lane {lane} goes on")),
         SiteRecord::Carried { id, .. } => (*id, String::from("copied forward")),
         _ => return None,
     };

@@ -26,6 +26,7 @@ fn lyon() -> AgentName {
 
 fn accepted(number: u8, seq: u64) -> Accepted<'static> {
     Accepted {
+        rule: countersign_rules::LaneRule::Block,
         at: at(10),
         id: id(number),
         partition: 0,
@@ -207,6 +208,7 @@ impl Told {
     fn say(&mut self, number: u8, stage: Stage) {
         self.acks += 1;
         let item = AckItem {
+            next_at: None,
             message: id(number),
             stage,
             attempt: 1,

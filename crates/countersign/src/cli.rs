@@ -166,6 +166,10 @@ pub(crate) struct Send {
     /// Lane within the recipient: messages of one lane keep their order.
     #[arg(long, value_name = "KEY")]
     pub(crate) order: Option<String>,
+    /// What a failure means for the messages behind it in its lane: block, skip or park. Default: what
+    /// its type says, else block.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) lane_rule: Option<String>,
     /// Attempts at the site before the message is dead.
     #[arg(long, value_name = "N")]
     pub(crate) max_attempts: Option<u32>,
@@ -237,6 +241,19 @@ pub(crate) enum Agents {
     Resume {
         /// Its name.
         agent: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Let a parked lane go on; the message that parked it stays as it ended. `agents get` names the
+    /// parked lanes; to do that message once more first, use `messages replay`.
+    ResumeLane {
+        /// The agent.
+        agent: String,
+        /// The lane.
+        lane: String,
+        /// Why: it stands in the audit trail.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
         #[command(flatten)]
         server: Server,
     },

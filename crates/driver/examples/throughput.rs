@@ -74,6 +74,7 @@ async fn run(window: u64, seconds: u64) {
     };
     handle.ask(connect).await.expect("it connects");
     let ready = Input::Ready {
+        parked: Vec::new(),
         connection: 1,
         agent_epoch: 0,
         floor: 0,
@@ -140,6 +141,7 @@ fn message(number: u64, tenant: &TenantName, agent: &AgentName) -> Input {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
     Input::Submit(Box::new(Submission {
+        rule: countersign_rules::LaneRule::Block,
         id: MessageId(id),
         tenant: tenant.clone(),
         to: agent.clone(),
@@ -163,6 +165,7 @@ fn message(number: u64, tenant: &TenantName, agent: &AgentName) -> Input {
 
 fn ack(id: MessageId, tenant: &TenantName, agent: &AgentName) -> Ack {
     let item = AckItem {
+        next_at: None,
         message: id,
         stage: Stage::Acknowledged,
         attempt: 1,

@@ -86,6 +86,7 @@ fn message(number: u64, body_bytes: usize) -> Input {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
     Input::Submit(Box::new(Submission {
+        rule: countersign_rules::LaneRule::Block,
         id: MessageId(id),
         tenant,
         to,
@@ -137,6 +138,7 @@ async fn connect(handle: &Handle<Centre>, connection: u64) {
         .await
         .unwrap();
     let ready = Input::Ready {
+        parked: Vec::new(),
         connection,
         agent_epoch: 0,
         floor: 0,
@@ -280,6 +282,7 @@ async fn processed(handle: &Handle<Centre>, numbers: std::ops::RangeInclusive<u6
             tenant: tenant.clone(),
             agent: agent.clone(),
             item: AckItem {
+                next_at: None,
                 message: MessageId(id),
                 stage: Stage::Acknowledged,
                 attempt: 1,

@@ -38,6 +38,8 @@ struct Item<'a> {
     duration_ms: u32,
     #[serde(borrow, default)]
     traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    next_at: Option<Cow<'a, str>>,
 }
 
 fn first_generation() -> u32 {
@@ -123,19 +125,17 @@ fn read_item(item: Item<'_>, at: Timestamp) -> Result<AckItem, (&'static str, St
         (
             "stage",
             format!(
-                "{:?} is none of stored, acknowledged, rejected, dead",
+                "{:?} is none of stored, acknowledged, rejected, dead, retrying, working",
                 item.stage
             ),
         )
     })?;
     let occurred_at = match item.occurred_at {
         None => at,
-        Some(text) => {
-            let parsed: Result<jiff::Timestamp, _> = text.parse();
-            let parsed = parsed.map_err(|error| ("occurred_at", error.to_string()))?;
-            Timestamp(parsed.as_microsecond())
-        }
+        Some(text) => instant("occurred_at", &text)?,
     };
+    let next_at = item.next_at.map(|text| instant("next_at", &text));
+    let next_at = next_at.transpose()?;
     let outcome = item
         .outcome
         .map_or_else(Outcome::default, |outcome| Outcome {
@@ -161,7 +161,14 @@ fn read_item(item: Item<'_>, at: Timestamp) -> Result<AckItem, (&'static str, St
         outcome,
         duration_ms: item.duration_ms,
         traceparent,
+        next_at,
     })
+}
+
+fn instant(field: &'static str, text: &str) -> Result<Timestamp, (&'static str, String)> {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    let parsed = parsed.map_err(|error| (field, error.to_string()))?;
+    Ok(Timestamp(parsed.as_microsecond()))
 }
 
 /// Writes what became of each item, in order.

@@ -9,7 +9,7 @@
 //! once. What was pushed before is taken in, what was not is pushed again (I15).
 
 use crate::backoff::Backoff;
-use crate::envelope::number;
+use crate::envelope::{ResumedLane, number};
 use crate::receive::Intake;
 use crate::status::Board;
 use crate::token::{Token, Tokens};
@@ -50,6 +50,16 @@ struct Ready<'a> {
     highest: u64,
     centre_epoch: String,
     client: &'a ClientInfo,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parked: Vec<Parked>,
+}
+
+/// A parked lane, and the message whose end parked it.
+#[derive(Debug, Serialize)]
+struct Parked {
+    lane: String,
+    id: String,
+    generation: u32,
 }
 
 /// What the hub answers.
@@ -65,6 +75,8 @@ struct Welcome {
     window: u32,
     #[serde(default)]
     waiting: u64,
+    #[serde(default)]
+    resumed: Vec<ResumedLane>,
 }
 
 /// Messages that ended while the agent was away, or about which the hub cannot tell.
@@ -226,7 +238,13 @@ impl Link {
             floor,
             cursor,
             highest,
+            parked,
         } = standing;
+        let parked = parked.iter().map(|lane| Parked {
+            lane: lane.lane.to_string(),
+            id: lane.by.to_string(),
+            generation: lane.generation,
+        });
         let ready = Ready {
             epoch: epoch.to_string(),
             floor,
@@ -234,6 +252,7 @@ impl Link {
             highest,
             centre_epoch: centre_epoch.to_string(),
             client: &self.client,
+            parked: parked.collect(),
         };
         let welcome: Result<Welcome, CallError> = connection.invoke("ready", (ready,)).await;
         let welcome = welcome.map_err(|error| End::failed(format!("'ready' failed: {error}")))?;
@@ -243,6 +262,7 @@ impl Link {
             oldest_replayable,
             window,
             waiting,
+            resumed,
             ..
         } = welcome;
         self.handle
@@ -251,6 +271,10 @@ impl Link {
                 oldest_replayable,
             })
             .await?;
+        if !resumed.is_empty() {
+            let resumed = resumed.iter().filter_map(ResumedLane::read).collect();
+            self.handle.ask(Input::Resumed(resumed)).await?;
+        }
         tracing::info!(
             connection = connection.id(),
             window,

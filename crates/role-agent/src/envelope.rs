@@ -5,8 +5,8 @@
 //! may add some.
 
 use bytes::Bytes;
-use countersign_rules::site::Arrival;
-use countersign_rules::{LaneName, MessageId};
+use countersign_rules::site::{Arrival, Resumed};
+use countersign_rules::{LaneName, LaneRule, MessageId, TypeName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -23,8 +23,12 @@ struct Head<'a> {
     id: Text<'a>,
     #[serde(deserialize_with = "number")]
     seq: u64,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'a>>,
     #[serde(borrow)]
     lane: Option<Text<'a>>,
+    #[serde(borrow)]
+    lane_rule: Option<Text<'a>>,
     #[serde(default = "first")]
     attempt: u32,
     #[serde(default = "first")]
@@ -83,6 +87,39 @@ pub(crate) fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D
     }
 }
 
+/// A lane that goes on, by the message whose end had parked it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ResumedLane {
+    id: String,
+    #[serde(default = "first")]
+    generation: u32,
+}
+
+impl ResumedLane {
+    /// One without a usable id names nothing.
+    pub(crate) fn read(&self) -> Option<Resumed> {
+        Some(Resumed {
+            id: self.id.parse().ok()?,
+            generation: self.generation,
+        })
+    }
+}
+
+/// What the hub says of lanes over a living connection.
+#[derive(Debug, Deserialize)]
+struct ResumedLanes {
+    lanes: Vec<ResumedLane>,
+}
+
+/// Reads the argument of [`LANES_RESUMED`].
+pub(crate) fn read_resumed(argument: &[u8]) -> Result<Vec<Resumed>, serde_json::Error> {
+    let said: ResumedLanes = serde_json::from_slice(argument)?;
+    Ok(said.lanes.iter().filter_map(ResumedLane::read).collect())
+}
+
+/// The invocation by which the hub names lanes that go on. No message type has such a name.
+pub(crate) const LANES_RESUMED: &str = "lanes:resumed";
+
 /// A push as the inbox takes it.
 #[derive(Debug)]
 pub(crate) struct Pushed {
@@ -132,6 +169,9 @@ fn read_head(envelope: &[u8]) -> Result<(Arrival, Option<String>), String> {
         seq: head.seq,
         attempt: head.attempt,
         lane: lane(head.lane.as_ref())?,
+        rule: rule(head.lane_rule.as_ref())?,
+        // Whether a type is missing or none is found when the message is worked on.
+        kind: head.kind.and_then(|kind| TypeName::parse(&kind.0).ok()),
         attempts_max: head.max_attempts,
         envelope: Bytes::new(),
     };
@@ -143,6 +183,13 @@ fn lane(text: Option<&Text<'_>>) -> Result<LaneName, String> {
         None => Ok(LaneName::default_lane()),
         Some(text) => LaneName::parse(&text.0).map_err(|error| format!("lane: {error}")),
     }
+}
+
+fn rule(text: Option<&Text<'_>>) -> Result<LaneRule, String> {
+    let Some(Text(word)) = text else {
+        return Ok(LaneRule::Block);
+    };
+    LaneRule::parse(word).ok_or_else(|| format!("lane_rule: {word:?} is none of block, skip, park"))
 }
 
 /// What can be made of an envelope that breaks the rules.
@@ -162,6 +209,8 @@ fn salvage(envelope: &[u8]) -> Option<Arrival> {
             .unwrap_or(0),
         attempt: small("attempt").unwrap_or(1),
         lane: lane.unwrap_or_else(LaneName::default_lane),
+        rule: LaneRule::Block,
+        kind: None,
         attempts_max: None,
         envelope: Bytes::new(),
     })
@@ -180,7 +229,7 @@ mod tests {
     #[test]
     fn an_envelope_is_read_and_kept_byte_for_byte() {
         let text = format!(
-            r#"{{ "id":"{ID}","type":"document.insert","to":{{"agent":"lyon"}},"seq":7, "lane":"invoices","attempt":2,
+            r#"{{ "id":"{ID}","type":"document.insert","to":{{"agent":"lyon"}},"seq":7, "lane":"invoices","lane_rule":"park","attempt":2,
             "generation":3,"max_attempts":4,"ack_url":"http://127.0.0.1:7421/acks/v1/acks","new_field":[1],"data":{{"a" : 1.0}}}}"#
         );
         let pushed = read_text(&text).unwrap();
@@ -192,6 +241,9 @@ mod tests {
             (3, Some(4))
         );
         assert_eq!(pushed.arrival.lane.as_str(), "invoices");
+        assert_eq!(pushed.arrival.rule, LaneRule::Park);
+        let kind = pushed.arrival.kind.unwrap();
+        assert_eq!(kind.as_str(), "document.insert");
         assert_eq!(
             pushed.ack_url.as_deref(),
             Some("http://127.0.0.1:7421/acks/v1/acks")

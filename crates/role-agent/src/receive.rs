@@ -8,11 +8,11 @@
 //! hub has pushed waits in the network, and the hub's window closes by itself.
 
 use crate::address::AckAddress;
-use crate::envelope::{self, Pushed};
+use crate::envelope::{self, LANES_RESUMED, Pushed};
 use crate::status::Board;
 use bytes::Bytes;
 use countersign_driver::{AskError, Handle};
-use countersign_rules::site::{Arrival, Input, Reply, Site};
+use countersign_rules::site::{Arrival, Input, Reply, Resumed, Site};
 use futures_util::FutureExt;
 use signalr_client::{Incoming, Invocation};
 use std::sync::Arc;
@@ -34,6 +34,13 @@ pub(crate) struct Intake {
     pub(crate) waiting_max: u64,
 }
 
+/// What came over the connection together.
+#[derive(Debug, Default)]
+struct Group {
+    arrivals: Vec<Arrival>,
+    resumed: Vec<Resumed>,
+}
+
 impl Intake {
     /// Takes in what comes until the connection has ended.
     ///
@@ -46,27 +53,38 @@ impl Intake {
                 return Ok(());
             };
             self.board.pushed();
-            let mut group = Vec::new();
+            let mut group = Group::default();
             let mut bytes = self.gather(&first, &mut group);
-            while group.len() < GROUP_MAX
+            while group.arrivals.len() < GROUP_MAX
                 && bytes < GROUP_BYTES_MAX
                 && let Some(Some(next)) = unconstrained(incoming.next()).now_or_never()
             {
                 bytes += self.gather(&next, &mut group);
             }
-            self.take_in(group).await?;
+            self.take_in(group.arrivals).await?;
+            if !group.resumed.is_empty() {
+                self.handle.ask(Input::Resumed(group.resumed)).await?;
+            }
         }
     }
 
     /// Puts a push into the group; tells its size in bytes.
-    fn gather(&self, invocation: &Invocation, group: &mut Vec<Arrival>) -> usize {
+    fn gather(&self, invocation: &Invocation, group: &mut Group) -> usize {
         let argument = only_argument(invocation.arguments().as_bytes());
+        if invocation.target() == LANES_RESUMED {
+            match envelope::read_resumed(argument) {
+                Ok(resumed) => group.resumed.extend(resumed),
+                // It is said again at the next `ready`.
+                Err(error) => tracing::error!(%error, "lanes that go on could not be read"),
+            }
+            return argument.len();
+        }
         match envelope::read(Bytes::copy_from_slice(argument)) {
             Ok(Pushed { arrival, ack_url }) => {
                 if ack_url.is_some_and(|url| self.address.learn(&url)) {
                     self.owing.notify_one();
                 }
-                group.push(arrival);
+                group.arrivals.push(arrival);
             }
             Err(error) => {
                 let (target, bytes) = (invocation.target(), argument.len());
@@ -106,7 +124,8 @@ impl Intake {
         let mut is_held = false;
         while self.waiting_max > self.inbox_max {
             if let Reply::Counted(counters) = self.handle.ask(Input::Count).await? {
-                self.waiting_max = counters.waiting;
+                // What a parked lane holds waits for a person: it must not keep others out.
+                self.waiting_max = counters.waiting.saturating_sub(counters.held);
             }
             if self.waiting_max > self.inbox_max {
                 is_held = true;

@@ -12,7 +12,7 @@ use countersign_driver::journal::ReadError;
 use countersign_driver::{Bodies, Handle, Outlet};
 use countersign_rules::ack::Outcome;
 use countersign_rules::record::RecordError;
-use countersign_rules::site::{Effect, Input, Record, Site, Work, WorkResult, decode_record};
+use countersign_rules::site::{Effect, Input, Site, Work, WorkResult, decode_envelope};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -165,10 +165,10 @@ impl Workshop {
             Some(record) => record,
             None => self.read_back(work).await?,
         };
-        let unreadable = |error: RecordError| refuse("inbox-damaged", error.to_string());
+        let unreadable = |error: RecordError| unusable("inbox-damaged", error.to_string());
         let envelope = envelope_in(&record).map_err(unreadable)?;
         Delivery::from_envelope(envelope, work.attempt, work.possibly_repeated)
-            .map_err(|error| refuse(error.code(), error.to_string()))
+            .map_err(|error| unusable(error.code(), error.to_string()))
     }
 
     async fn read_back(&self, work: &Work) -> Result<Bytes, WorkResult> {
@@ -179,7 +179,7 @@ impl Workshop {
             Ok(Err(error @ ReadError::Io { .. })) => {
                 Err(fail("inbox-unreadable", error.to_string()))
             }
-            Ok(Err(error)) => Err(refuse("inbox-damaged", error.to_string())),
+            Ok(Err(error)) => Err(unusable("inbox-damaged", error.to_string())),
             Err(error) => Err(fail("inbox-unreadable", error.to_string())),
         }
     }
@@ -195,6 +195,14 @@ impl Workshop {
                 tracing::warn!(message = %id, attempt, code, detail, "refused for good");
                 self.board.work_ended();
             }
+            WorkResult::Unusable(Outcome { code, detail, .. }) => {
+                tracing::error!(message = %id, attempt, code, detail, "nobody can work on it: dead");
+                self.board.work_ended();
+            }
+            WorkResult::StillWorking { outcome, .. } => {
+                let code = &outcome.code;
+                tracing::debug!(message = %id, attempt, code, "the back office is still working");
+            }
             WorkResult::Failed {
                 outcome: Outcome { code, detail, .. },
                 ..
@@ -209,17 +217,12 @@ impl Workshop {
 
 /// The envelope in an inbox record, or in the one that was copied forward.
 fn envelope_in(record: &Bytes) -> Result<Bytes, RecordError> {
-    match decode_record(record)? {
-        Record::Inboxed { envelope, .. } => Ok(record.slice_ref(envelope)),
-        Record::Carried { inboxed, .. } => envelope_in(&record.slice_ref(inboxed)),
-        _ => Err(RecordError::Inconsistent(
-            "it is not a message of the inbox",
-        )),
-    }
+    Ok(record.slice_ref(decode_envelope(record)?))
 }
 
-fn refuse(code: &str, detail: String) -> WorkResult {
-    WorkResult::Rejected(outcome(code, detail))
+/// No later attempt will do better.
+fn unusable(code: &str, detail: String) -> WorkResult {
+    WorkResult::Unusable(outcome(code, detail))
 }
 
 fn fail(code: &str, detail: String) -> WorkResult {

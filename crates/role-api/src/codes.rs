@@ -63,6 +63,9 @@ codes! {
     /// A message that cannot be taken back any more.
     TOO_LATE = "E-TOO-LATE", CONFLICT, "The message cannot be cancelled any more",
         "look at its timeline; what its agent has is ended by its agent alone";
+    /// A lane that is not parked.
+    NOT_PARKED = "E-NOT-PARKED", CONFLICT, "The lane is not parked",
+        "look at the agent: it names its parked lanes; a lane that is not parked goes on by itself";
     /// A message that is still under way.
     NOT_ENDED = "E-NOT-ENDED", CONFLICT, "The message has not ended",
         "wait for its end, or cancel it; what waits or is under way needs no replay";

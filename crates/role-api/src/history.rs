@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use countersign_driver::Handle;
-use countersign_rules::Position;
+use countersign_rules::ack::Outcome;
 use countersign_rules::delivery::{Accepted, Centre, Record, decode_accepted, decode_record};
+use countersign_rules::{Position, Timestamp};
 use serde::Serialize;
 
 /// A message's records, oldest first.
@@ -26,13 +27,26 @@ pub(crate) struct Missing {
 const RECORDS_MAX: usize = 10_000;
 
 impl History {
+    /// How the message ended last, and when.
+    pub(crate) fn last_end(&self) -> Option<(Timestamp, Outcome)> {
+        let mut records = self.records.iter().rev();
+        records.find_map(|(_, record)| match decode_record(record) {
+            Ok(Record::Settled { at, outcome, .. } | Record::Kept { at, outcome, .. }) => {
+                Some((at, outcome))
+            }
+            _ => None,
+        })
+    }
+
     /// The accepted message and the record that it lies in.
     pub(crate) fn accepted(&self) -> Option<(&Bytes, Accepted<'_>)> {
         let mut records = self.records.iter().map(|(_, record)| record);
         records.find_map(|record| match decode_record(record) {
-            Ok(Record::Accepted(accepted) | Record::Scheduled { accepted, .. }) => {
-                Some((record, accepted))
-            }
+            Ok(
+                Record::Accepted(accepted)
+                | Record::Scheduled { accepted, .. }
+                | Record::AcceptedUnder { accepted, .. },
+            ) => Some((record, accepted)),
             Ok(Record::Carried { accepted, .. }) => decode_accepted(accepted)
                 .ok()
                 .map(|accepted| (record, accepted)),
@@ -94,6 +108,7 @@ fn previous(record: &Record<'_>) -> Position {
         | Record::Settled { previous, .. }
         | Record::Kept { previous, .. }
         | Record::Due { previous, .. }
+        | Record::Attempted { previous, .. }
         | Record::Reprocessed { previous, .. }
         | Record::Carried { previous, .. } => *previous,
         _ => 0,

@@ -21,5 +21,6 @@ mod service;
 mod submit;
 mod wait;
 
+pub use request::{TypeDefaults, Types};
 pub use service::{Api, Options};
 pub use wait::Watchers;

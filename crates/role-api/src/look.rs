@@ -14,7 +14,7 @@ use bytes::Bytes;
 use countersign_access::Scope;
 use countersign_driver::Health;
 use countersign_rules::delivery::{Input, Reply, View};
-use countersign_rules::{MessageId, TenantName};
+use countersign_rules::{MessageId, Position, TenantName};
 use serde::Deserialize;
 use std::pin::pin;
 use std::time::Duration;
@@ -132,7 +132,12 @@ pub(crate) async fn view(api: &Api, tenant: &TenantName, id: MessageId) -> Resul
 }
 
 pub(crate) async fn history(api: &Api, view: &View) -> Result<History, Problem> {
-    let (centre, last) = (api.centre().clone(), view.last);
+    records(api, view.last).await
+}
+
+/// The records from `last` back to the first; none when `last` is zero.
+pub(crate) async fn records(api: &Api, last: Position) -> Result<History, Problem> {
+    let centre = api.centre().clone();
     let read = tokio::task::spawn_blocking(move || history::read(&centre, last)).await;
     read.map_err(|_| Problem::new(codes::STOPPED, "the process is ending"))
 }

@@ -49,6 +49,9 @@ struct Message<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<&'static str>,
+    /// The message whose end has parked its lane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked_by: Option<Text<MessageId>>,
     agent: &'a str,
     #[serde(flatten)]
     sent: Option<Sent<'a>>,
@@ -69,6 +72,9 @@ struct Message<'a> {
     ended_at: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    /// When it is tried again at the earliest, by the agent's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +92,7 @@ struct Sent<'a> {
     tenant: &'a str,
     sender: &'a str,
     lane: &'a str,
+    lane_rule: &'static str,
     accepted_at: Text<Timestamp>,
     bytes: usize,
     sha256: String,
@@ -153,6 +160,8 @@ struct Step<'a> {
     not_before: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<Text<Timestamp>>,
     position: Position,
 }
 
@@ -175,6 +184,10 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
         id: Text(id),
         state: state(view.place),
         waiting_for: waiting_for(view),
+        parked_by: match view.hold {
+            Some(Hold::LaneParked { by }) => Some(Text(by)),
+            _ => None,
+        },
         agent: view.agent.as_str(),
         sent: history.accepted().map(|(_, accepted)| sent(&accepted)),
         seq: (view.seq > 0).then_some(view.seq),
@@ -186,6 +199,7 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
         acknowledged_at: None,
         ended_at: None,
         attempts: None,
+        next_attempt_at: None,
         duration_ms: None,
         outcome: None,
         incomplete: history.missing.as_ref().map(|_| true),
@@ -197,7 +211,13 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
     };
     for (_, record) in &history.records {
         match decode_record(record) {
-            Ok(Record::Scheduled { not_before, .. }) => message.not_before = Some(Text(not_before)),
+            Ok(
+                Record::Scheduled { not_before, .. }
+                | Record::AcceptedUnder {
+                    not_before: Some(not_before),
+                    ..
+                },
+            ) => message.not_before = Some(Text(not_before)),
             // What follows is another life.
             Ok(Record::Reprocessed { .. }) => {
                 message = Message {
@@ -207,6 +227,7 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
                     acknowledged_at: None,
                     ended_at: None,
                     attempts: None,
+                    next_attempt_at: None,
                     duration_ms: None,
                     outcome: None,
                     ..message
@@ -217,6 +238,18 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
                 message.pushed_at = Some(Text(at));
             }
             Ok(Record::Stored { at, .. }) => message.stored_at = Some(Text(at)),
+            Ok(Record::Attempted {
+                attempt,
+                outcome,
+                duration_ms,
+                next_at,
+                ..
+            }) => {
+                message.attempts = Some(attempt);
+                message.next_attempt_at = next_at.map(Text);
+                message.duration_ms = Some(duration_ms);
+                message.outcome = Some(told(outcome));
+            }
             Ok(Record::Settled {
                 at,
                 end,
@@ -230,6 +263,7 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
                     _ => message.ended_at = Some(Text(at)),
                 }
                 message.attempts = Some(attempt);
+                message.next_attempt_at = None;
                 message.duration_ms = Some(duration_ms);
                 message.outcome = Some(told(outcome));
             }
@@ -240,6 +274,10 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
 }
 
 fn waiting_for(view: &View) -> Option<&'static str> {
+    if let Some(Hold::LaneParked { .. }) = view.hold {
+        // Its site may have it already: it is held there then.
+        return Some("lane parked");
+    }
     let why = match view.hold {
         Some(Hold::NotBefore(_)) => "its time",
         Some(_) => "agent paused",
@@ -255,6 +293,7 @@ fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
         tenant: accepted.tenant,
         sender: accepted.sender,
         lane: accepted.lane,
+        lane_rule: accepted.rule.as_str(),
         accepted_at: Text(accepted.at),
         bytes: accepted.data.len(),
         sha256: hex(&accepted.body_sha256),
@@ -300,7 +339,12 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
         ..Step::default()
     };
     Some(match decode_record(record).ok()? {
-        Record::Accepted(accepted) => Step {
+        Record::Accepted(accepted)
+        | Record::AcceptedUnder {
+            not_before: None,
+            accepted,
+            ..
+        } => Step {
             seq: Some(accepted.seq),
             sender: Some(accepted.sender),
             bytes: Some(accepted.data.len()),
@@ -309,6 +353,11 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
         Record::Scheduled {
             not_before,
             accepted,
+        }
+        | Record::AcceptedUnder {
+            not_before: Some(not_before),
+            accepted,
+            ..
         } => Step {
             sender: Some(accepted.sender),
             bytes: Some(accepted.data.len()),
@@ -353,6 +402,23 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             attempt: Some(attempt),
             occurred_at: Some(Text(occurred_at)),
             ..begun("stored", at)
+        },
+        Record::Attempted {
+            at,
+            stage,
+            attempt,
+            occurred_at,
+            outcome,
+            duration_ms,
+            next_at,
+            ..
+        } => Step {
+            attempt: Some(attempt),
+            occurred_at: Some(Text(occurred_at)),
+            duration_ms: Some(duration_ms),
+            outcome: Some(told(outcome)),
+            next_at: next_at.map(Text),
+            ..begun(stage.as_str(), at)
         },
         Record::Settled {
             at,

@@ -9,11 +9,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_access::Scope;
-use countersign_rules::delivery::{Input, Reply};
+use countersign_rules::delivery::{Input, LaneView, Reply};
 use countersign_rules::limits::OUTCOME_DETAIL_BYTES_MAX;
-use countersign_rules::{AgentName, MessageId, TenantName};
+use countersign_rules::{AgentName, LaneName, MessageId, TenantName};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// `PUT /v1/agents/{agent}`: from now on it can be sent to, although it never connected.
@@ -65,20 +65,59 @@ pub(crate) async fn change_agent(
     let agent = agent_name(&agent)?;
     let request = body::read_json(&headers, request, CHANGE_BYTES_MAX).await?;
     let change: AgentChange<'_> = body::parse(body::text(&request)?)?;
-    let reason = change.reason.unwrap_or_default();
-    if reason.len() > OUTCOME_DETAIL_BYTES_MAX {
-        let message = format!("it is longer than {OUTCOME_DETAIL_BYTES_MAX} bytes");
-        return Err(Problem::field("/reason", message));
-    }
     let input = Input::Pause {
         tenant: tenant.clone(),
         agent: agent.clone(),
         paused: change.paused,
-        reason: reason.into_owned(),
+        reason: reason(change.reason)?,
         by: access.subject.clone(),
     };
     operated(&api, input).await?;
     shown(&api, tenant, agent).await
+}
+
+/// Which lane goes on, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LaneResumption<'a> {
+    #[serde(borrow)]
+    lane: Cow<'a, str>,
+    #[serde(borrow, default)]
+    reason: Option<Cow<'a, str>>,
+}
+
+/// `POST /v1/agents/{agent}/lanes/resume`: lets a parked lane go on. The lane stands in the body,
+/// because a lane may have any name and an address may not.
+pub(crate) async fn resume_lane(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(agent): Path<String>,
+    request: Body,
+) -> Result<Response, Problem> {
+    let (access, tenant) = api.access(&headers, Scope::Operate)?;
+    let agent = agent_name(&agent)?;
+    let request = body::read_json(&headers, request, CHANGE_BYTES_MAX).await?;
+    let change: LaneResumption<'_> = body::parse(body::text(&request)?)?;
+    let lane = LaneName::parse(&change.lane);
+    let lane = lane.map_err(|error| Problem::field("/lane", error.to_string()))?;
+    let input = Input::ResumeLane {
+        tenant: tenant.clone(),
+        agent: agent.clone(),
+        lane,
+        reason: reason(change.reason)?,
+        by: access.subject.clone(),
+    };
+    operated(&api, input).await?;
+    shown(&api, tenant, agent).await
+}
+
+fn reason(given: Option<Cow<'_, str>>) -> Result<String, Problem> {
+    let reason = given.unwrap_or_default();
+    if reason.len() > OUTCOME_DETAIL_BYTES_MAX {
+        let message = format!("it is longer than {OUTCOME_DETAIL_BYTES_MAX} bytes");
+        return Err(Problem::field("/reason", message));
+    }
+    Ok(reason.into_owned())
 }
 
 /// `POST /v1/messages/{id}/cancel`: takes a message back that nobody can have yet.
@@ -146,6 +185,10 @@ async fn shown(api: &Api, tenant: TenantName, agent: AgentName) -> Result<Respon
             format!("recipient {name} is not known"),
         )
     })?;
+    let mut parked = Vec::with_capacity(view.parked.len());
+    for lane in &view.parked {
+        parked.push(parked_lane(api, lane).await?);
+    }
     let document = json!({
         "agent": name.as_str(),
         "tenant": of.as_str(),
@@ -154,8 +197,29 @@ async fn shown(api: &Api, tenant: TenantName, agent: AgentName) -> Result<Respon
         "waiting": view.waiting,
         "in_flight": view.in_flight,
         "held": view.held,
+        "parked_lanes": parked,
     });
     Ok(([JSON], document.to_string()).into_response())
+}
+
+/// A parked lane: what parked it and why, and how much waits behind that.
+async fn parked_lane(api: &Api, lane: &LaneView) -> Result<Value, Problem> {
+    let mut document = json!({
+        "parked_by": lane.by.to_string(),
+        "generation": lane.generation,
+        "behind": lane.behind,
+        "held": lane.held,
+    });
+    // Its name and the reason stand in the records of the message, which may be forgotten by now.
+    let history = look::records(api, lane.last).await?;
+    if let Some((_, accepted)) = history.accepted() {
+        document["lane"] = json!(accepted.lane);
+    }
+    if let Some((at, outcome)) = history.last_end() {
+        document["since"] = json!(at.to_string());
+        document["reason"] = json!({ "code": outcome.code, "detail": outcome.detail });
+    }
+    Ok(document)
 }
 
 /// `GET /v1/counters`: where all messages are, which always adds up (I4).

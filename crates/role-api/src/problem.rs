@@ -145,6 +145,7 @@ impl From<Refusal> for Problem {
             Refusal::AlreadyExpired => codes::EXPIRED,
             Refusal::UnknownMessage { .. } => codes::UNKNOWN_MESSAGE,
             Refusal::TooLate { .. } => codes::TOO_LATE,
+            Refusal::NotParked { .. } => codes::NOT_PARKED,
             Refusal::NotEnded { .. } => codes::NOT_ENDED,
             _ => codes::FULL,
         };

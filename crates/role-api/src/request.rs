@@ -6,12 +6,27 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use countersign_rules::delivery::Submission;
-use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp, TypeName, limits};
+use countersign_rules::{
+    AgentName, LaneName, LaneRule, MessageId, TenantName, Timestamp, TypeName, limits,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What messages of each type get whose sender does not say otherwise.
+pub type Types = BTreeMap<TypeName, TypeDefaults>;
+
+/// What messages of one type get whose sender does not say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TypeDefaults {
+    /// What a failure means for what is behind it in its lane. Default: [`LaneRule::Block`].
+    pub lane_rule: LaneRule,
+    /// Attempts at the site before the message is dead. Default: what the site's policy says.
+    pub max_attempts: Option<u32>,
+}
 
 /// A send request, borrowed from its bytes.
 #[derive(Deserialize)]
@@ -41,6 +56,8 @@ pub(crate) struct SendBody<'a> {
     not_before: Option<Cow<'a, str>>,
     #[serde(default)]
     max_attempts: Option<u32>,
+    #[serde(borrow, default)]
+    lane_rule: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +81,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) traceparent: &'a str,
     pub(crate) tracestate: &'a str,
+    /// What messages of a type get whose sender does not say otherwise.
+    pub(crate) types: &'a Types,
 }
 
 impl<'a> Sender<'a> {
@@ -71,6 +90,7 @@ impl<'a> Sender<'a> {
         tenant: &'a TenantName,
         subject: &'a str,
         headers: &'a HeaderMap,
+        types: &'a Types,
     ) -> Result<Self, Problem> {
         // Trace context that is too long is somebody else's fault and costs the message nothing.
         let context = |name: &str| {
@@ -87,6 +107,7 @@ impl<'a> Sender<'a> {
             key,
             traceparent: context("traceparent").unwrap_or_default(),
             tracestate: context("tracestate").unwrap_or_default(),
+            types,
         })
     }
 }
@@ -132,6 +153,7 @@ pub(crate) fn read(
         .try_into()
         .expect("SHA-256 has 32 bytes");
     let key = sender.key.or(own_key.as_deref());
+    let defaults = sender.types.get(&kind).copied().unwrap_or_default();
     Ok(Submission {
         id,
         tenant: sender.tenant.clone(),
@@ -141,7 +163,8 @@ pub(crate) fn read(
         expires_at: expiry(&body, now)?,
         not_before: instant("/not_before", &body.not_before)?,
         body_sha256,
-        attempts_max: attempts_max(&body)?,
+        rule: rule(&body)?.unwrap_or(defaults.lane_rule),
+        attempts_max: attempts_max(&body)?.or(defaults.max_attempts),
         correlation_id: context("/correlation_id", &body.correlation_id)?,
         causation_id: context("/causation_id", &body.causation_id)?,
         traceparent: sender.traceparent.to_owned(),
@@ -278,6 +301,16 @@ fn attempts_max(body: &SendBody<'_>) -> Result<Option<u32>, Problem> {
     }
 }
 
+fn rule(body: &SendBody<'_>) -> Result<Option<LaneRule>, Problem> {
+    let Some(word) = body.lane_rule.as_deref() else {
+        return Ok(None);
+    };
+    let rule = LaneRule::parse(word);
+    let message = || format!("{word:?} is none of block, skip, park");
+    rule.map(Some)
+        .ok_or_else(|| Problem::field("/lane_rule", message()))
+}
+
 fn context(pointer: &'static str, text: &Option<Cow<'_, str>>) -> Result<String, Problem> {
     match text {
         Some(text) if text.len() > limits::CONTEXT_BYTES_MAX => {
@@ -292,7 +325,7 @@ fn context(pointer: &'static str, text: &Option<Cow<'_, str>>) -> Result<String,
 /// Everything the sender asked for, so that a retry is told from a reuse of its key.
 fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
     let max_attempts = body.max_attempts.map(|max| max.to_string());
-    digest16(&[
+    let mut asked = vec![
         to.as_str(),
         &body.kind,
         body.order_key.as_deref().unwrap_or_default(),
@@ -304,7 +337,10 @@ fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
         body.not_before.as_deref().unwrap_or_default(),
         max_attempts.as_deref().unwrap_or_default(),
         body.data.get(),
-    ])
+    ];
+    // Only where it is given, so that keys of before stand for what they stood for.
+    asked.extend(body.lane_rule.as_deref());
+    digest16(&asked)
 }
 
 /// The first half of a SHA-256 over texts, each behind its length.

@@ -21,7 +21,7 @@ pub(crate) async fn one(State(api): State<Api>, request: Request) -> Response {
 async fn send(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
     let (access, tenant) = api.access(headers, Scope::Send)?;
     api.accepting()?;
-    let sender = Sender::new(&tenant, &access.subject, headers)?;
+    let sender = Sender::new(&tenant, &access.subject, headers, api.types())?;
     let bytes = body::read_json(headers, body, api.one_bytes_max()).await?;
     let submission = request::read(body::text(&bytes)?, &bytes, &sender, api.now())?;
     let agent = submission.to.clone();
@@ -38,7 +38,7 @@ pub(crate) async fn batch(State(api): State<Api>, request: Request) -> Response 
 async fn send_all(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
     let (access, tenant) = api.access(headers, Scope::Send)?;
     api.accepting()?;
-    let sender = Sender::new(&tenant, &access.subject, headers)?;
+    let sender = Sender::new(&tenant, &access.subject, headers, api.types())?;
     let bytes = body::read_json(headers, body, api.batch_bytes_max()).await?;
     let results = batch::submit_all(api.centre(), &bytes, &sender, api.now()).await?;
     Ok(([JSON], results).into_response())

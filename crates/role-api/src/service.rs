@@ -1,6 +1,7 @@
 //! The service: its options, its routes, and who may use them.
 
 use crate::problem::Problem;
+use crate::request::Types;
 use crate::wait::Watchers;
 use crate::{codes, look, operate, send};
 use axum::Router;
@@ -24,6 +25,8 @@ pub struct Options {
     /// Largest batch request in bytes. Default: 16 MiB, so that a thousand ordinary messages pass
     /// and a few dozen requests at once do not exhaust a small machine.
     pub batch_bytes_max: usize,
+    /// What messages of a type get whose sender does not say otherwise. Default: nothing.
+    pub types: Types,
     /// Whether the process is leaving: sends are then refused.
     pub is_draining: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What else keeps the process from being ready; `/readyz` says so. Default: nothing.
@@ -37,6 +40,7 @@ impl Default for Options {
         Self {
             body_bytes_max: limits::BODY_BYTES_MAX,
             batch_bytes_max: 16 << 20,
+            types: Types::new(),
             is_draining: Arc::new(|| false),
             trouble: Arc::new(|| None),
             clock: Clock::system(),
@@ -106,6 +110,10 @@ impl Api {
                     .get(operate::agent)
                     .patch(operate::change_agent),
             )
+            .route(
+                "/v1/agents/{agent}/lanes/resume",
+                post(operate::resume_lane),
+            )
             .route("/v1/counters", get(operate::counters))
             .route(
                 "/healthz",
@@ -157,6 +165,10 @@ impl Api {
 
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
         &self.shared.watchers
+    }
+
+    pub(crate) fn types(&self) -> &Types {
+        &self.shared.options.types
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -3,8 +3,8 @@
 //! Everything rides in it, trace context too: invocation headers break older official Java clients,
 //! and new message types break everybody. Absent is left out, never `null`.
 
-use countersign_rules::Timestamp;
 use countersign_rules::delivery::{Accepted, Push};
+use countersign_rules::{LaneRule, Timestamp};
 use std::io::Write as _;
 
 /// Appends the envelope of `message` as JSON.
@@ -19,6 +19,9 @@ pub fn write(to: &mut Vec<u8>, message: &Accepted<'_>, push: &Push, ack_url: &st
     );
     begun.expect("writing to memory cannot fail");
     text(to, "lane", message.lane);
+    if message.rule != LaneRule::Block {
+        text(to, "lane_rule", message.rule.as_str());
+    }
     let numbers = write!(
         to,
         r#""attempt":{},"generation":{},"#,
@@ -92,6 +95,7 @@ mod tests {
             sender: "x",
             content_type: "",
             data,
+            rule: LaneRule::Block,
         }
     }
 
@@ -124,6 +128,28 @@ mod tests {
         assert_eq!(value["correlation_id"], "a\u{1e}b");
         assert_eq!(value["accepted_at"], "2023-11-14T22:13:20.123Z");
         assert_eq!(value["attempt"], json!(2));
+        assert!(value.get("lane_rule").is_none(), "that of every client");
         assert!(value.get("causation_id").is_none() && value.get("expires_at").is_none());
+    }
+
+    #[test]
+    fn a_rule_for_the_lane_travels_with_the_message() {
+        let message = Accepted {
+            rule: LaneRule::Park,
+            ..accepted("", b"1")
+        };
+        let push = Push {
+            connection: 1,
+            term: 1,
+            id: MessageId([7; 16]),
+            accepted: 1,
+            seq: 5,
+            attempt: 1,
+            generation: 1,
+        };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &message, &push, "http://a/acks");
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["lane_rule"], "park");
     }
 }

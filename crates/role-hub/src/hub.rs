@@ -1,11 +1,13 @@
 //! What a client can call, and what the engine hears of its coming and going.
 
 use crate::connections::{Connections, Late};
-use crate::outlet::SUPERSEDED;
+use crate::outlet::{ResumedLane, SUPERSEDED};
 use crate::tokens::Client;
 use countersign_driver::{AskError, Handle};
-use countersign_rules::Timestamp;
 use countersign_rules::delivery::{Centre, Gap, Input, Refusal, Reply, Welcome};
+use countersign_rules::limits::PARKED_LANES_TOLD_MAX;
+use countersign_rules::site::ParkedLane;
+use countersign_rules::{LaneName, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use signalr_server::{Caller, ConnectionHandle, Disconnect, Hub, HubError, Methods};
 use std::sync::Arc;
@@ -34,6 +36,29 @@ struct ReadyRequest {
     /// The centre's epoch that the numbers belong to.
     #[serde(deserialize_with = "number_or_text")]
     centre_epoch: u64,
+    /// Its parked lanes.
+    parked: Vec<ParkedRequest>,
+}
+
+/// A lane that the client has parked.
+#[derive(Debug, Deserialize)]
+struct ParkedRequest {
+    lane: String,
+    /// The message whose end parked it.
+    id: String,
+    generation: u32,
+}
+
+impl ParkedRequest {
+    /// One that cannot be read is left out: it is parked at the client all the same.
+    fn read(&self) -> Option<ParkedLane> {
+        Some(ParkedLane {
+            lane: LaneName::parse(&self.lane).ok()?,
+            by: self.id.parse().ok()?,
+            generation: self.generation,
+            held: 0,
+        })
+    }
 }
 
 /// Why a connection is not let in.
@@ -79,6 +104,9 @@ struct ReadyAnswer {
     gap: Option<GapAnswer>,
     window: u32,
     waiting: u64,
+    /// Lanes that go on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resumed: Vec<ResumedLane>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,6 +165,7 @@ impl DeliveryHub {
     }
 
     async fn ready(&self, connection: u64, says: &ReadyRequest) -> Result<ReadyAnswer, Unwelcome> {
+        let parked = says.parked.iter().take(PARKED_LANES_TOLD_MAX);
         let input = Input::Ready {
             connection,
             agent_epoch: says.epoch,
@@ -144,6 +173,7 @@ impl DeliveryHub {
             cursor: says.cursor,
             highest: says.highest,
             centre_epoch: says.centre_epoch,
+            parked: parked.filter_map(ParkedRequest::read).collect(),
         };
         match self.centre.ask(input).await? {
             Reply::Ready(Some(welcome)) => Ok(welcome.into()),
@@ -229,6 +259,7 @@ impl From<Welcome> for ReadyAnswer {
             gap,
             window: welcome.window_messages,
             waiting: welcome.waiting,
+            resumed: welcome.resumed.iter().map(ResumedLane::from).collect(),
         }
     }
 }

@@ -17,7 +17,7 @@ mod hub;
 mod outlet;
 mod tokens;
 
-pub use outlet::HubOutlet;
+pub use outlet::{HubOutlet, LANES_RESUMED};
 
 use axum::Router;
 use connections::Connections;

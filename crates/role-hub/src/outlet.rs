@@ -7,6 +7,8 @@ use countersign_driver::journal::ReadError;
 use countersign_rules::Position;
 use countersign_rules::ack::Outcome;
 use countersign_rules::delivery::{Input, Push, decode_accepted};
+use countersign_rules::site::Resumed;
+use serde::Serialize;
 use signalr_server::{ConnectionHandle, PushError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,39 @@ const TAKES_NO_MORE: &str =
 /// What a client is told when a message for it cannot be read at the moment.
 const DISK_SILENT: &str =
     "A message could not be read: it is pushed again over the next connection, in its turn.";
+
+/// The invocation that names lanes which go on. No message type has such a name, so it is nobody's
+/// message; a client without a handler for it ignores it.
+pub const LANES_RESUMED: &str = "lanes:resumed";
+
+/// What is told of lanes that go on.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResumedLanes {
+    lanes: Vec<ResumedLane>,
+}
+
+/// A lane that goes on, by the message whose end had parked it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResumedLane {
+    id: String,
+    generation: u32,
+}
+
+impl ResumedLanes {
+    fn new(lanes: &[Resumed]) -> Self {
+        let lanes = lanes.iter().map(ResumedLane::from).collect();
+        Self { lanes }
+    }
+}
+
+impl From<&Resumed> for ResumedLane {
+    fn from(lane: &Resumed) -> Self {
+        Self {
+            id: lane.id.to_string(),
+            generation: lane.generation,
+        }
+    }
+}
 
 /// Pause before anybody new is let in after the disk did not answer, so that nobody spins.
 const DISK_REST: Duration = Duration::from_secs(1);
@@ -100,6 +135,17 @@ impl HubOutlet {
             }
         }
         None
+    }
+
+    /// Tells a client that lanes go on which it has parked. One that does not hear it is told at its
+    /// next `ready`.
+    pub fn resume(&mut self, connection: u64, lanes: &[Resumed]) {
+        let Some(connection) = self.connection(connection) else {
+            return;
+        };
+        if let Err(error) = connection.push(LANES_RESUMED, &ResumedLanes::new(lanes)) {
+            tracing::debug!(%error, "a client is told of its lanes when it comes back");
+        }
     }
 
     /// Ends a connection that a newer one of the same agent has replaced. Its client is told to

@@ -74,6 +74,7 @@ fn submit(centre: &mut Centre, out: &mut Out<Centre>, number: u64, agents: &[Age
         to: agents[(number % agents.len() as u64) as usize].clone(),
         kind: TypeName::parse("document.insert").expect("it is a name"),
         lane: LaneName::default_lane(),
+        rule: Default::default(),
         key: Some(key),
         fingerprint: id,
         body_sha256: [7; 32],

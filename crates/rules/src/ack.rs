@@ -28,6 +28,10 @@ pub enum Stage {
     Rejected,
     /// The agent used up its attempts.
     Dead,
+    /// An attempt failed; the agent owns the message and will try again.
+    Retrying,
+    /// The back office has not answered yet; the agent owns the message and will ask again.
+    Working,
 }
 
 impl Stage {
@@ -38,6 +42,8 @@ impl Stage {
             Stage::Acknowledged => "acknowledged",
             Stage::Rejected => "rejected",
             Stage::Dead => "dead",
+            Stage::Retrying => "retrying",
+            Stage::Working => "working",
         }
     }
 
@@ -48,6 +54,8 @@ impl Stage {
             Stage::Acknowledged,
             Stage::Rejected,
             Stage::Dead,
+            Stage::Retrying,
+            Stage::Working,
         ]
         .into_iter()
         .find(|stage| stage.as_str() == word)
@@ -94,7 +102,7 @@ pub struct AckItem {
     pub message: MessageId,
     /// What happened to it.
     pub stage: Stage,
-    /// For `stored`, the push that brought it; else the attempt that ended it.
+    /// For `stored`, the push that brought it; else the attempt that is spoken of.
     pub attempt: u32,
     /// Which life of the message is meant: 1, and one more after each deliberate reprocessing.
     pub generation: u32,
@@ -106,6 +114,12 @@ pub struct AckItem {
     pub duration_ms: u32,
     /// Trace context of the work; empty when there is none.
     pub traceparent: String,
+    /// For `retrying` and `working`, when the next try begins at the earliest, by the agent's clock.
+    ///
+    /// Written beside the item, in [`AckRecord::GivenNext`], because items without it are kept in
+    /// their first form for ever.
+    #[serde(skip)]
+    pub next_at: Option<Timestamp>,
 }
 
 /// An acknowledgement with the one who gave it: the record of the ack store.
@@ -139,6 +153,27 @@ pub enum AckRecord {
         /// When.
         at: Timestamp,
     },
+    /// An agent acknowledged, and said when it will try again.
+    GivenNext {
+        /// What it said.
+        ack: Ack,
+        /// See [`AckItem::next_at`].
+        next_at: Timestamp,
+    },
+}
+
+impl AckRecord {
+    /// The acknowledgement in it, if there is one.
+    pub fn into_ack(self) -> Option<Ack> {
+        match self {
+            AckRecord::Given(ack) => Some(ack),
+            AckRecord::GivenNext { mut ack, next_at } => {
+                ack.item.next_at = Some(next_at);
+                Some(ack)
+            }
+            AckRecord::Started { .. } | AckRecord::Marked { .. } => None,
+        }
+    }
 }
 
 /// Reads a record of the ack store.
@@ -226,7 +261,10 @@ impl AckStore {
         if self.recent.contains(&said) {
             return Posted::Duplicate;
         }
-        out.record(&AckRecord::Given(ack));
+        out.record(&match ack.item.next_at {
+            None => AckRecord::Given(ack),
+            Some(next_at) => AckRecord::GivenNext { ack, next_at },
+        });
         self.remember(said);
         Posted::Recorded
     }
@@ -275,7 +313,7 @@ impl Machine for AckStore {
     }
 
     fn restore(&mut self, _position: Position, record: &[u8]) -> Result<(), RecordError> {
-        if let AckRecord::Given(ack) = decode(record)? {
+        if let Some(ack) = decode::<AckRecord>(record)?.into_ack() {
             self.remember(Said::of(&ack));
         }
         Ok(())
@@ -336,6 +374,7 @@ mod tests {
                 },
                 duration_ms: 3,
                 traceparent: String::new(),
+                next_at: None,
             }],
         }
     }
@@ -376,12 +415,24 @@ mod tests {
             at: Timestamp(1_000_000),
             epoch: 2,
         };
-        let given = AckRecord::Given(Ack {
+        let ack = Ack {
             at: Timestamp(1_000_000),
             tenant: TenantName::parse("default").unwrap(),
             agent: AgentName::parse("lyon").unwrap(),
             item: post(5).items.remove(0),
-        });
+        };
+        let given = AckRecord::Given(ack.clone());
+        let retrying = AckItem {
+            stage: Stage::Retrying,
+            ..ack.item.clone()
+        };
+        let given_next = AckRecord::GivenNext {
+            ack: Ack {
+                item: retrying,
+                ..ack
+            },
+            next_at: Timestamp(2_000_000),
+        };
         let recorded = [
             (started, "010080897a02"),
             (
@@ -393,6 +444,10 @@ mod tests {
                     at: Timestamp(1_000_000),
                 },
                 "010280897a",
+            ),
+            (
+                given_next,
+                "010380897a0764656661756c74046c796f6e010101010101010101010101010101010401010a08687474702d343232106e6f207375636820637573746f6d65720003008092f401",
             ),
         ];
         for (record, expected) in recorded {

@@ -13,6 +13,7 @@
 //! | [`delivery`] | the centre: what is accepted, who is connected, what is pushed, what an acknowledgement changes |
 //! | [`site`] | the agent: what is new, what is worked on next, what is owed to the centre |
 //! | [`ack`] | the acknowledgement store between them |
+//! | [`lane`] | what a failure means for what is behind it in its lane |
 //! | [`retry`] | how long to wait before trying again |
 //! | [`limits`] | the bound of everything that can grow |
 #![no_std]
@@ -22,6 +23,7 @@ extern crate alloc;
 
 pub mod ack;
 pub mod delivery;
+pub mod lane;
 pub mod limits;
 pub mod machine;
 pub mod message;
@@ -33,6 +35,7 @@ pub mod time;
 
 mod hash;
 
+pub use lane::LaneRule;
 pub use machine::{Machine, Position, Step};
 pub use message::{AgentName, LaneName, MessageId, TenantName, TypeName};
 pub use time::{Duration, Timestamp};

@@ -44,3 +44,11 @@ pub const RECENT_ACKS_MAX: usize = 65_536;
 
 /// Ended-before-arrival sequence numbers remembered per recipient to tell a returning agent its gap.
 pub const GAPS_PER_RECIPIENT_MAX: usize = 10_000;
+
+/// Times in a row that a back office may say of one attempt that it is still working on it. After
+/// that the attempt has failed: a message must end somewhere, and with waits of five minutes these
+/// are three and a half days.
+pub const STILL_WORKING_MAX: u32 = 1000;
+
+/// Parked lanes that an agent names at `ready`. The others follow as these are resumed.
+pub const PARKED_LANES_TOLD_MAX: usize = 1000;

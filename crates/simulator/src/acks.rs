@@ -6,7 +6,7 @@ use crate::node::{Node, Ticket};
 use crate::planted::Around;
 use crate::world::{Happening, World, agent_name, agent_number, tenant};
 use countersign_rules::Position;
-use countersign_rules::ack::{AckRecord, AckStore, Grew, Post as Given_, Posted, decode_record};
+use countersign_rules::ack::{AckStore, Grew, Post as Given_, Posted, decode_record};
 
 impl Role for AckStore {
     fn node(world: &mut World, _host: Host) -> &mut Node<Self> {
@@ -22,7 +22,7 @@ impl Role for AckStore {
         world
             .checker
             .judge_records(|records| records.ack(position, &record));
-        if let AckRecord::Given(ack) = record {
+        if let Some(ack) = record.into_ack() {
             let agent = agent_number(&ack.agent);
             world.tell(Event::AckRecorded {
                 position,

@@ -11,9 +11,10 @@ use countersign_journal::{Options, ReadError};
 use countersign_rules::ack::{AckItem, Outcome, Stage};
 use countersign_rules::message::LaneName;
 use countersign_rules::site::{
-    AckOwed, Arrival, Effect, Input, OwedStage, Record, Reply, Site, Work, decode_record,
+    AckOwed, Arrival, Effect, Input, OwedStage, Record, Reply, Resumed, Site, Work, Worked,
+    decode_record,
 };
-use countersign_rules::{MessageId, Position, Timestamp};
+use countersign_rules::{LaneRule, MessageId, Position, Timestamp, TypeName};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub(crate) enum DownMessage {
     Welcome {
         epoch: u64,
         oldest: u64,
+        resumed: Vec<Resumed>,
+    },
+    Resumed {
+        lanes: Vec<Resumed>,
     },
     Push {
         id: MessageId,
@@ -31,11 +36,16 @@ pub(crate) enum DownMessage {
         seq: u64,
         attempt: u32,
         lane: String,
+        rule: LaneRule,
+        kind: Option<TypeName>,
         attempts_max: Option<u32>,
         body: bytes::Bytes,
     },
     Close,
 }
+
+/// What a record of work says: when, what, how long it took, when it is tried again.
+type Told = (Timestamp, Outcome, u32, Option<Timestamp>);
 
 /// A site.
 pub(crate) struct AgentHost {
@@ -75,16 +85,51 @@ impl Role for Site {
             .checker
             .judge_records(|records| records.site_record(agent, position, &record, None));
         match record {
-            Record::Inboxed { id, generation, .. } => {
+            Record::TakenIn { id, generation, .. } => {
                 world.tell(Event::InboxCommit {
                     agent,
                     id,
                     generation,
                 });
             }
-            Record::Worked { id, worked, .. } if worked.stage().is_some() => {
-                world.tell(Event::EndedAtSite { agent, id });
-            }
+            Record::WorkStarted {
+                id,
+                generation,
+                attempt,
+                ..
+            } => world.tell(Event::WorkBegun {
+                agent,
+                id,
+                generation,
+                attempt,
+            }),
+            Record::Worked {
+                id,
+                generation,
+                attempt,
+                worked,
+                ..
+            } => world.tell(match worked.stage() {
+                Some(stage) => Event::EndedAtSite {
+                    agent,
+                    id,
+                    generation,
+                    attempt,
+                    stage,
+                },
+                None => Event::ToBeTriedAgain {
+                    agent,
+                    id,
+                    generation,
+                    still_working: matches!(worked, Worked::StillWorking { .. }),
+                },
+            }),
+            Record::Passed { over, .. } => world.tell(Event::Passed { agent, over }),
+            Record::LaneResumed { id, generation, .. } => world.tell(Event::LaneGoesOn {
+                agent,
+                id,
+                generation,
+            }),
             _ => {}
         }
     }
@@ -99,6 +144,7 @@ impl Role for Site {
                     cursor: standing.cursor,
                     highest: standing.highest,
                     centre_epoch: standing.centre_epoch,
+                    parked: standing.parked,
                 };
                 if world.agents[agent].current == Some(connection) {
                     world.send_up(connection, message);
@@ -291,13 +337,23 @@ impl World {
                 let ticket = Ticket::Standing { connection: number };
                 self.give::<Site>(host, Input::LookStanding, ticket);
             }
-            DownMessage::Welcome { epoch, oldest } if !left => {
+            DownMessage::Resumed { lanes } if !left => {
+                self.give::<Site>(host, Input::Resumed(lanes), Ticket::Nobody);
+            }
+            DownMessage::Welcome {
+                epoch,
+                oldest,
+                resumed,
+            } if !left => {
                 connection.client = ClientSide::Live;
                 let input = Input::Welcomed {
                     centre_epoch: epoch,
                     oldest_replayable: oldest,
                 };
                 self.give::<Site>(host, input, Ticket::Nobody);
+                if !resumed.is_empty() {
+                    self.give::<Site>(host, Input::Resumed(resumed), Ticket::Nobody);
+                }
             }
             DownMessage::Push {
                 id,
@@ -305,6 +361,8 @@ impl World {
                 seq,
                 attempt,
                 lane,
+                rule,
+                kind,
                 attempts_max,
                 body,
             } => {
@@ -324,6 +382,8 @@ impl World {
                     seq,
                     attempt,
                     lane: LaneName::parse(&lane).expect("the name was good"),
+                    rule,
+                    kind,
                     attempts_max,
                     envelope: body,
                 };
@@ -476,11 +536,10 @@ impl World {
 
     /// What an owed acknowledgement says; nothing when the disk does not answer.
     fn ack_item(&mut self, agent: usize, owed: &AckOwed) -> Option<AckItem> {
-        let (stage, occurred_at, outcome, duration_ms) = match owed.stage {
-            OwedStage::Stored(at) => (Stage::Stored, at, Outcome::default(), 0),
-            OwedStage::Ended(stage, worked) => {
-                let (at, outcome, duration_ms) = self.worked(agent, worked)?;
-                (stage, at, outcome, duration_ms)
+        let (stage, (occurred_at, outcome, duration_ms, next_at)) = match owed.stage {
+            OwedStage::Stored(at) => (Stage::Stored, (at, Outcome::default(), 0, None)),
+            OwedStage::Ended(stage, worked) | OwedStage::Again { stage, worked, .. } => {
+                (stage, self.worked(agent, worked)?)
             }
             other => unreachable!("{other:?} is a new kind of debt"),
         };
@@ -493,10 +552,11 @@ impl World {
             outcome,
             duration_ms,
             traceparent: String::new(),
+            next_at,
         })
     }
 
-    fn worked(&mut self, agent: usize, position: Position) -> Option<(Timestamp, Outcome, u32)> {
+    fn worked(&mut self, agent: usize, position: Position) -> Option<Told> {
         let reader = &self.agents[agent].node.running.as_ref()?.reader;
         match reader.read(position) {
             Ok(payload) => match decode_record(&payload) {
@@ -505,11 +565,11 @@ impl World {
                     worked,
                     duration_ms,
                     ..
-                }) => Some((at, worked.outcome().clone(), duration_ms)),
+                }) => Some((at, worked.outcome().clone(), duration_ms, worked.next_at())),
                 other => panic!("an end is a record of work, not {other:?}"),
             },
             // It was told once and its words are gone: that it ended is still true.
-            Err(ReadError::Trimmed(_)) => Some((Timestamp(0), Outcome::default(), 0)),
+            Err(ReadError::Trimmed(_)) => Some((Timestamp(0), Outcome::default(), 0, None)),
             Err(ReadError::Io { .. }) => None,
             Err(error) => {
                 let why = format!("a record that is needed cannot be read: {error}");

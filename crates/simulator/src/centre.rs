@@ -11,12 +11,13 @@ use crate::invariants::{
 };
 use crate::node::{Node, Ticket};
 use crate::planted::Around;
-use crate::senders::Answer;
+use crate::senders::{Answer, KINDS};
 use crate::world::{Happening, MS, SECOND, World, agent_name, agent_number, tenant};
-use countersign_rules::ack::{AckRecord, decode_record as decode_ack};
+use countersign_rules::ack::decode_record as decode_ack;
 use countersign_rules::delivery::{
     Centre, Effect, Gap, Input, Push, Record, Reply, Term, decode_accepted, decode_record,
 };
+use countersign_rules::site::ParkedLane;
 use countersign_rules::{Position, Timestamp};
 
 /// What a client says.
@@ -29,6 +30,7 @@ pub(crate) enum UpMessage {
         cursor: u64,
         highest: u64,
         centre_epoch: u64,
+        parked: Vec<ParkedLane>,
     },
     Close,
 }
@@ -138,8 +140,11 @@ impl Role for Centre {
                     };
                     let agent = open.agent;
                     world.tell(Event::Welcome { agent, term, gap });
-                    let (epoch, oldest) = (welcome.epoch, welcome.oldest_replayable);
-                    let message = DownMessage::Welcome { epoch, oldest };
+                    let message = DownMessage::Welcome {
+                        epoch: welcome.epoch,
+                        oldest: welcome.oldest_replayable,
+                        resumed: welcome.resumed,
+                    };
                     world.send_down(connection, message);
                 }
             },
@@ -157,6 +162,9 @@ impl Role for Centre {
                     world.tell(Event::Superseded { connection });
                     world.send_down(connection, DownMessage::Close);
                 }
+            }
+            Effect::Resume { connection, lanes } => {
+                world.send_down(connection, DownMessage::Resumed { lanes });
             }
             Effect::CopyForward { id, accepted } => {
                 if let Some(accepted) = world.read::<Centre>(host, accepted) {
@@ -319,6 +327,7 @@ impl World {
                     cursor,
                     highest,
                     centre_epoch,
+                    parked,
                 },
                 HubSide::Open(_),
             ) => {
@@ -329,6 +338,7 @@ impl World {
                     cursor,
                     highest: Some(highest),
                     centre_epoch,
+                    parked,
                 };
                 let ticket = Ticket::Ready { connection: number };
                 self.give::<Centre>(Host::Centre, input, ticket);
@@ -407,6 +417,8 @@ impl World {
             seq: push.seq,
             attempt: push.attempt,
             lane: accepted.lane.to_owned(),
+            rule: accepted.rule,
+            kind: accepted.type_name(),
             attempts_max: accepted.attempts_max,
             body: bytes::Bytes::copy_from_slice(accepted.data),
         };
@@ -498,7 +510,7 @@ impl World {
             .iter()
             .map(|(_, payload)| payload.as_ref().map(|p| decode_ack(p)));
         let acks = decoded.filter_map(|record| match record {
-            Some(Ok(AckRecord::Given(ack))) => Some(ack),
+            Some(Ok(record)) => record.into_ack(),
             _ => None,
         });
         let acks: Vec<_> = acks.collect();
@@ -524,9 +536,19 @@ impl World {
         let record = decode_record(payload).expect("a record of our own is understood");
         // Agents are registered in the order of their numbers.
         let number = |recipient: u32| recipient as usize;
+        let for_later = matches!(
+            record,
+            Record::Scheduled { .. }
+                | Record::AcceptedUnder {
+                    not_before: Some(_),
+                    ..
+                }
+        );
         match record {
             Record::Started { .. } => Fact::Started,
-            Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => Fact::Accepted {
+            Record::Accepted(accepted)
+            | Record::Scheduled { accepted, .. }
+            | Record::AcceptedUnder { accepted, .. } => Fact::Accepted {
                 id: accepted.id,
                 agent: agent_number(
                     &countersign_rules::AgentName::parse(accepted.to).expect("it was a name"),
@@ -534,6 +556,10 @@ impl World {
                 seq: accepted.seq,
                 key: accepted.key,
                 expires_at: accepted.expires_at,
+                for_later,
+                rule: accepted.rule,
+                kind: usize::from(accepted.kind != KINDS[0]),
+                attempts_max: accepted.attempts_max,
             },
             Record::Due { at, id, seq, .. } => Fact::Due { id, seq, at },
             Record::Reprocessed {
@@ -600,6 +626,7 @@ impl World {
             Record::SiteSetBack { recipient, .. } => Fact::SiteSetBack {
                 agent: number(recipient),
             },
+            Record::LaneResumed { id, generation, .. } => Fact::LaneResumed { id, generation },
             Record::AcksDamaged { .. } | Record::Damaged { .. } => Fact::ReceiptsDoubted,
             _ => Fact::Other,
         }

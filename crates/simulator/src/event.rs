@@ -2,7 +2,7 @@
 
 use countersign_rules::ack::{Ack, AckItem, Stage};
 use countersign_rules::delivery::{Cause, End, Seq, Term, Why};
-use countersign_rules::{MessageId, Position, Timestamp};
+use countersign_rules::{LaneRule, MessageId, Position, Timestamp};
 
 /// A party that keeps a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,10 @@ pub enum Fact {
         seq: Seq,
         key: [u8; 16],
         expires_at: Option<Timestamp>,
+        for_later: bool,
+        rule: LaneRule,
+        kind: usize,
+        attempts_max: Option<u32>,
     },
     Offered {
         id: MessageId,
@@ -61,6 +65,10 @@ pub enum Fact {
     Paused {
         agent: usize,
         paused: bool,
+    },
+    LaneResumed {
+        id: MessageId,
+        generation: u32,
     },
     Connected {
         agent: usize,
@@ -169,8 +177,39 @@ pub enum Event {
         id: MessageId,
         generation: u32,
     },
-    /// A message ended at its agent, durably.
-    EndedAtSite { agent: usize, id: MessageId },
+    /// An attempt is about to begin, durably.
+    WorkBegun {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+    },
+    /// An attempt ended without an end of its message, durably.
+    ToBeTriedAgain {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        still_working: bool,
+    },
+    /// A message ended at its agent, durably; `attempt` is zero when nobody tried.
+    EndedAtSite {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+        attempt: u32,
+        stage: Stage,
+    },
+    /// A message went past others of its lane, durably.
+    Passed {
+        agent: usize,
+        over: Vec<(MessageId, u32)>,
+    },
+    /// A parked lane goes on at its agent, durably.
+    LaneGoesOn {
+        agent: usize,
+        id: MessageId,
+        generation: u32,
+    },
     /// An attempt begins.
     HandlerStart {
         agent: usize,
@@ -268,6 +307,9 @@ impl Event {
             | Event::Arrived { id, .. }
             | Event::InboxCommit { id, .. }
             | Event::EndedAtSite { id, .. }
+            | Event::WorkBegun { id, .. }
+            | Event::ToBeTriedAgain { id, .. }
+            | Event::LaneGoesOn { id, .. }
             | Event::HandlerStart { id, .. }
             | Event::Effect { id, .. }
             | Event::HandlerEnd { id, .. } => vec![*id],
@@ -280,6 +322,7 @@ impl Event {
                     | Fact::Offered { id, .. }
                     | Fact::Due { id, .. }
                     | Fact::Reprocessed { id, .. }
+                    | Fact::LaneResumed { id, .. }
                     | Fact::Overdue { id }
                     | Fact::Stored { id }
                     | Fact::Settled { id, .. }

@@ -243,7 +243,7 @@ impl World {
         let given: Vec<(usize, AckItem)> = {
             let acks = &self.checker.history.acks;
             let ended = acks.values().filter(|(agent, ack)| {
-                ack.item.stage != Stage::Stored && *agent < self.agents.len()
+                crate::invariants::is_end(ack.item.stage) && *agent < self.agents.len()
             });
             ended
                 .map(|(agent, ack)| (*agent, ack.item.clone()))
@@ -263,6 +263,7 @@ impl World {
                 outcome: Outcome::default(),
                 duration_ms: 0,
                 traceparent: String::new(),
+                next_at: None,
             };
             ((owner + 1) % self.agents.len(), item, "foreign ack")
         } else if !given.is_empty() {

@@ -4,9 +4,11 @@
 //! answer when it left. [`crate::invariants`] judges each event against the facts before it.
 
 use crate::event::{Event, Fact, Host, Wish};
+use crate::lanes::Lanes;
+use crate::scenario::ATTEMPTS_MAX;
 use countersign_rules::ack::{Ack, AckItem, Stage};
 use countersign_rules::delivery::{End, Seq, Term, Why};
-use countersign_rules::{MessageId, Position, Timestamp};
+use countersign_rules::{LaneRule, MessageId, Position, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of one request of a sender.
@@ -33,6 +35,10 @@ pub struct Message {
     pub generation: u32,
     /// Whether it was sent for later.
     pub for_later: bool,
+    /// What its failure means for its lane.
+    pub rule: LaneRule,
+    /// Attempts that it may have.
+    pub attempts_max: u32,
     /// Its number; zero while it is not due.
     pub seq: Seq,
     /// Its life.
@@ -133,6 +139,14 @@ pub struct History {
     pub missed: BTreeMap<(usize, Term), u64>,
     /// Connections that had to give way.
     pub superseded: BTreeSet<u64>,
+    /// Lanes that were parked at some time.
+    pub ever_parked: BTreeSet<(usize, u8)>,
+    /// Lanes that are parked as the centre knows it: by what, and since which event.
+    pub parked_at_centre: BTreeMap<(usize, u8), (MessageId, usize)>,
+    /// Lives of messages whose parked lanes the centre lets go on.
+    pub resumed: BTreeSet<(MessageId, u32)>,
+    /// The lanes as the sites know them.
+    pub(crate) lanes: Lanes,
     /// A host's flush failed and it has not started since.
     pub failed: BTreeSet<Host>,
 }
@@ -164,6 +178,7 @@ impl History {
     /// Takes in an event.
     pub fn apply(&mut self, at: u64, event: Event) {
         let number = self.events.len() + 1;
+        self.look_at_lanes(&event);
         match &event {
             Event::SendInvoke { wish, .. } => self.requests.push(Request {
                 wish: wish.clone(),
@@ -311,6 +326,10 @@ impl History {
                 seq,
                 key,
                 expires_at,
+                for_later,
+                rule,
+                kind,
+                attempts_max,
             } => {
                 let request = self.submitted.get(&id).copied().unwrap_or_default();
                 self.messages.insert(
@@ -319,7 +338,9 @@ impl History {
                         request,
                         agent,
                         generation: 1,
-                        for_later: seq == 0,
+                        for_later,
+                        rule,
+                        attempts_max: attempts_max.unwrap_or(ATTEMPTS_MAX[kind]),
                         seq,
                         expires_at,
                         offers: 0,
@@ -341,6 +362,7 @@ impl History {
             }
             Fact::Due { id, seq, .. } => {
                 self.not_before.remove(&id);
+                self.leave_queue(id);
                 self.enqueue(id, seq);
             }
             Fact::Reprocessed {
@@ -412,7 +434,30 @@ impl History {
                     agent.received.insert(message.seq, id);
                 }
             }
-            Fact::Settled { id, end, .. } => self.settle(id, end),
+            Fact::Settled { id, end, .. } => {
+                self.settle(id, end);
+                self.lane_at_centre(id, end, number);
+            }
+            Fact::LaneResumed { id, generation } => {
+                self.resumed.insert((id, generation));
+                if let Some(place) = self.lane_of(id) {
+                    self.parked_at_centre.remove(&place);
+                }
+            }
+            Fact::Kept {
+                id,
+                why: Why::Late | Why::Conflict,
+                stage,
+            } => {
+                let ends = [
+                    (Stage::Acknowledged, End::Processed),
+                    (Stage::Rejected, End::Rejected),
+                    (Stage::Dead, End::Dead),
+                ];
+                if let Some((_, end)) = ends.iter().find(|(said, _)| *said == stage) {
+                    self.lane_at_centre(id, *end, number);
+                }
+            }
             Fact::Kept {
                 id,
                 why: Why::StoreLost,
@@ -433,9 +478,46 @@ impl History {
         }
     }
 
+    /// The lane of a message, among those of all agents.
+    pub(crate) fn lane_of(&self, id: MessageId) -> Option<(usize, u8)> {
+        let message = self.messages.get(&id)?;
+        Some((message.agent, self.requests[message.request].wish.lane))
+    }
+
+    /// What the end of a message means for its lane, as the centre knows it.
+    fn lane_at_centre(&mut self, id: MessageId, end: End, number: usize) {
+        let Some(place) = self.lane_of(id) else {
+            return;
+        };
+        let parks = self.messages[&id].rule == LaneRule::Park;
+        match end {
+            End::Rejected | End::Dead if parks => {
+                self.ever_parked.insert(place);
+                let parked = self.parked_at_centre.entry(place).or_insert((id, number));
+                parked.0 = id;
+            }
+            End::Processed => {
+                let parked = self.parked_at_centre.get(&place);
+                if parked.is_some_and(|(by, _)| *by == id) {
+                    self.parked_at_centre.remove(&place);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_queue(&mut self, id: MessageId) {
+        if let Some(message) = self.messages.get(&id) {
+            self.agents[message.agent].waiting.remove(&message.seq);
+        }
+    }
+
     fn enqueue(&mut self, id: MessageId, seq: Seq) {
         if let Some(message) = self.messages.get_mut(&id) {
             message.seq = seq;
+            if seq == 0 {
+                return;
+            }
             self.agents[message.agent].waiting.insert(seq, id);
         }
     }

@@ -55,6 +55,9 @@ pub const EVENT_CHECKS: &[(Invariant, EventCheck)] = &[
     (Invariant::I17, i17_what_was_refused_was_not_kept),
     (Invariant::I19, i19_a_failed_flush_is_no_success),
     (Invariant::I20, i20_damage_is_reported),
+    (Invariant::I6, i6_lanes_keep_their_rules),
+    (Invariant::I6, i6_nothing_new_leaves_a_parked_lane),
+    (Invariant::I23, i23_attempts_are_real_and_bounded),
     (Invariant::I25, i25_decisions_hold),
 ];
 
@@ -260,6 +263,109 @@ fn i6_lanes_keep_their_order(history: &History, event: &Event) -> Verdicts {
     Ok(())
 }
 
+/// I6, of the rules: what begins passes nothing that has not ended, but for what was recorded as
+/// skipped; in a parked lane nothing begins but what parked it; and a parked lane goes on only
+/// because the centre says so.
+fn i6_lanes_keep_their_rules(history: &History, event: &Event) -> Verdicts {
+    match *event {
+        Event::LaneGoesOn { id, generation, .. } => {
+            if history.resumed.contains(&(id, generation)) {
+                return Ok(());
+            }
+            let says = format!("the lane that {id} has parked goes on without anybody's word");
+            broken(Invariant::I6, [id], says)
+        }
+        Event::WorkBegun {
+            agent,
+            id,
+            generation,
+            ..
+        } => {
+            let Some((_, lane)) = history.lane_of(id) else {
+                return Ok(());
+            };
+            let place = (agent, lane);
+            if let Some((by, life)) = history.lanes.parked.get(&place)
+                && (*by != id || generation <= *life)
+            {
+                let says = format!("{id} is worked on in a lane that {by} has parked");
+                return broken(Invariant::I6, [*by, id], says);
+            }
+            let order = history.lanes.order.get(&place).into_iter().flatten();
+            for earlier in order.take_while(|other| **other != (id, generation)) {
+                if !history.lanes.passed.contains(&(agent, *earlier)) {
+                    let (before, _) = earlier;
+                    let says = format!("{id} overtakes {before}, which has not ended, in its lane");
+                    return broken(Invariant::I6, [*before, id], says);
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// I6, at the centre: what is accepted into a parked lane is not pushed while that is parked.
+fn i6_nothing_new_leaves_a_parked_lane(history: &History, event: &Event) -> Verdicts {
+    let Event::Recorded {
+        fact: Fact::Offered { id, .. },
+        ..
+    } = event
+    else {
+        return Ok(());
+    };
+    let Some(message) = history.messages.get(id) else {
+        return Ok(());
+    };
+    let parked = history.lane_of(*id);
+    let parked = parked.and_then(|lane| history.parked_at_centre.get(&lane));
+    let invoked = history.requests[message.request].invoked;
+    match parked {
+        Some((by, since)) if by != id && invoked > *since && message.offers == 0 => {
+            let says = format!("{id} is pushed although {by} has parked its lane");
+            broken(Invariant::I6, [*by, *id], says)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// I23: attempts are counted one by one, by what was begun and by nothing else, and are no more than
+/// allowed.
+fn i23_attempts_are_real_and_bounded(history: &History, event: &Event) -> Verdicts {
+    let Event::WorkBegun {
+        agent,
+        id,
+        generation,
+        attempt,
+    } = *event
+    else {
+        return Ok(());
+    };
+    let last = history.lanes.attempts.get(&(agent, (id, generation)));
+    let next = match last {
+        None => 1,
+        Some((last, true)) => *last,
+        Some((last, false)) => last + 1,
+    };
+    if attempt != next {
+        let says = format!(
+            "attempt {attempt} of {id} begins, and {} were begun",
+            next - 1
+        );
+        return broken(Invariant::I23, [id], says);
+    }
+    match history.messages.get(&id) {
+        Some(message) if attempt > message.attempts_max => {
+            let says = format!(
+                "attempt {attempt} of {id} begins, allowed are {}",
+                message.attempts_max
+            );
+            broken(Invariant::I23, [id], says)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// I7: a site that is taken for an older copy is one, and each push that was recorded goes out once.
 fn i7_every_repeat_has_a_cause(history: &History, event: &Event) -> Verdicts {
     match event {
@@ -400,7 +506,9 @@ fn i13_gaps_are_told(history: &History, event: &Event) -> Verdicts {
     match event {
         Event::Welcome { agent, term, gap } => {
             let missed = history.missed.get(&(*agent, *term)).copied();
-            if missed.unwrap_or(0) == gap.unwrap_or(0) {
+            // What ends while it is held in its lane is nobody's gap.
+            let ever_parked = history.ever_parked.iter().any(|lane| lane.0 == *agent);
+            if missed.unwrap_or(0) == gap.unwrap_or(0) || ever_parked {
                 return Ok(());
             }
             let says = format!("agent {agent} missed {missed:?} messages and was told {gap:?}");
@@ -557,7 +665,7 @@ pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
             continue;
         };
         let is_its_word = message.agent == *agent && message.generation == ack.item.generation;
-        if !is_its_word || ack.item.stage == Stage::Stored {
+        if !is_its_word || !is_end(ack.item.stage) {
             continue;
         }
         if !matches!(state.place(id), Some(Place::Ended(_))) {
@@ -566,4 +674,9 @@ pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
         }
     }
     Ok(())
+}
+
+/// Whether a message has ended when its owner says this.
+pub(crate) fn is_end(stage: Stage) -> bool {
+    matches!(stage, Stage::Acknowledged | Stage::Rejected | Stage::Dead)
 }

@@ -27,6 +27,7 @@ mod checker;
 mod faults;
 mod finish;
 mod hosts;
+mod lanes;
 mod node;
 mod office;
 mod operators;

@@ -25,6 +25,8 @@ pub(crate) enum Said {
     Inserted,
     Refused,
     Failed { retry_after: Option<Duration> },
+    StillWorking,
+    Unusable,
 }
 
 /// How it does.
@@ -91,6 +93,8 @@ impl World {
         match id.0[0] {
             0..15 => return Said::Refused,
             15..24 => return failed,
+            24..28 => return Said::Unusable,
+            28..31 if self.mishap(80) => return Said::StillWorking,
             _ => {}
         }
         self.office.tokens.insert(token);
@@ -126,6 +130,8 @@ impl Said {
             Said::Inserted => "done",
             Said::Refused => "rejected",
             Said::Failed { .. } => "failed",
+            Said::StillWorking => "working",
+            Said::Unusable => "unusable",
         }
     }
 
@@ -137,6 +143,11 @@ impl Said {
         match self {
             Said::Inserted => WorkResult::Done(outcome("inserted")),
             Said::Refused => WorkResult::Rejected(outcome("http-422")),
+            Said::StillWorking => WorkResult::StillWorking {
+                outcome: outcome("http-202"),
+                ask_after: Some(Duration::from_secs(1)),
+            },
+            Said::Unusable => WorkResult::Unusable(outcome("envelope-malformed")),
             Said::Failed { retry_after } => WorkResult::Failed {
                 outcome: outcome("http-503"),
                 retry_after,

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Host};
 use crate::node::Ticket;
-use crate::world::{Happening, MS, World, agent_name, tenant};
+use crate::world::{Happening, MS, World, agent_name, agent_number, lane_name, tenant};
 use countersign_rules::MessageId;
 use countersign_rules::delivery::{Centre, Input, Refusal};
 
@@ -12,6 +12,7 @@ enum Act {
     Cancel(MessageId),
     Reprocess(MessageId),
     Pause(usize, bool),
+    ResumeLane(usize, u8),
 }
 
 /// The operator, and the decision that it awaits.
@@ -42,6 +43,13 @@ impl World {
                     id,
                     by,
                 },
+                Act::ResumeLane(agent, lane) => Input::ResumeLane {
+                    tenant: tenant(),
+                    agent: agent_name(agent),
+                    lane: lane_name(lane),
+                    reason: String::new(),
+                    by,
+                },
                 Act::Pause(agent, paused) => Input::Pause {
                     tenant: tenant(),
                     agent: agent_name(agent),
@@ -59,23 +67,53 @@ impl World {
 
     fn next_act(&mut self) -> Option<Act> {
         if self.healed {
-            return self
-                .operator
-                .paused
-                .last()
-                .map(|agent| Act::Pause(*agent, false));
+            let paused = self.operator.paused.last();
+            let paused = paused.map(|agent| Act::Pause(*agent, false));
+            return paused.or_else(|| self.some_parked_lane());
         }
         let agent = self.random.below(self.agents.len() as u64) as usize;
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..4 => Some(Act::Cancel(self.some_message(false)?)),
             4..7 => Some(Act::Reprocess(self.some_message(true)?)),
             7 => Some(Act::Pause(agent, true)),
+            8 => self.some_parked_lane(),
+            9 => Some(Act::Reprocess(self.what_parked_a_lane()?)),
             _ => self
                 .operator
                 .paused
                 .first()
                 .map(|agent| Act::Pause(*agent, false)),
         }
+    }
+
+    /// Parked lanes as an operator sees them: the agent, the lane, what parked it.
+    pub(crate) fn parked_lanes(&self) -> Vec<(usize, u8, MessageId)> {
+        let Some(centre) = &self.centre.running else {
+            return Vec::new();
+        };
+        let history = &self.checker.history;
+        let state = centre.engine.machine().state();
+        let parked = state.parked_lanes().filter_map(|(agent, by)| {
+            let request = history.submitted.get(&by)?;
+            let lane = history.requests[*request].wish.lane;
+            Some((agent_number(agent), lane, by))
+        });
+        parked.collect()
+    }
+
+    fn some_parked_lane(&mut self) -> Option<Act> {
+        let (agent, lane, _) = self.one_parked()?;
+        Some(Act::ResumeLane(agent, lane))
+    }
+
+    fn what_parked_a_lane(&mut self) -> Option<MessageId> {
+        self.one_parked().map(|(.., by)| by)
+    }
+
+    fn one_parked(&mut self) -> Option<(usize, u8, MessageId)> {
+        let parked = self.parked_lanes();
+        let count = parked.len() as u64;
+        (count > 0).then(|| parked[self.random.below(count) as usize])
     }
 
     /// One that the history knows, mostly one that has ended, or has not.
@@ -111,6 +149,6 @@ impl World {
 
     /// Whether nothing is held back any more.
     pub(crate) fn operator_is_done(&self) -> bool {
-        self.operator.paused.is_empty()
+        self.operator.paused.is_empty() && self.parked_lanes().is_empty()
     }
 }

@@ -7,7 +7,21 @@ use countersign_rules::retry::RetryPolicy;
 use countersign_rules::site;
 use std::time::Duration;
 
+use crate::senders::KINDS;
+use countersign_rules::TypeName;
+
 use crate::planted::{Around, Defect, PlantedBug};
+
+/// Which rules for their lanes messages have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// Every message blocks.
+    Block,
+    /// Each has one of its own.
+    Any,
+    /// Every message parks.
+    Park,
+}
 
 /// Everything that differs from run to run, beside the order of events.
 #[derive(Clone, Debug)]
@@ -62,6 +76,10 @@ pub struct Scenario {
     pub fault_pause_us: u64,
     /// Share of faults that are crashes, in percent.
     pub crash_percent: u64,
+    /// Which rules for their lanes messages have.
+    pub(crate) rules: Rules,
+    /// Attempts at once before the first wait, for one of the two types of messages.
+    pub immediate: u32,
     /// Blocks that never landed hold bytes of removed files.
     pub stale_bytes: bool,
 }
@@ -100,6 +118,8 @@ impl Scenario {
             fault_pause_us: one_of(&[150_000, 600_000, 2_000_000]),
             crash_percent: one_of(&[10, 40, 80]),
             stale_bytes: one_of(&[0, 1]) == 1,
+            rules: [Rules::Block, Rules::Any, Rules::Park][one_of(&[0, 1, 1, 2]) as usize],
+            immediate: one_of(&[0, 1, 3]) as u32,
         }
     }
 
@@ -128,10 +148,19 @@ impl Scenario {
     }
 
     pub(crate) fn site_policy(&self, bug: Option<&PlantedBug>) -> site::Policy {
+        let kind = TypeName::parse(KINDS[1]).expect("the name is good");
+        let own = RetryPolicy {
+            attempts_max: ATTEMPTS_MAX[1],
+            immediate: self.immediate,
+            delay_first: Duration::from_millis(500),
+            delay_max: Duration::from_secs(3),
+        };
         site::Policy {
             workers: self.workers,
+            types: [(kind, own)].into(),
             retry: RetryPolicy {
-                attempts_max: 6,
+                attempts_max: ATTEMPTS_MAX[0],
+                immediate: 0,
                 delay_first: Duration::from_millis(200),
                 delay_max: Duration::from_secs(5),
             },
@@ -153,6 +182,9 @@ impl Scenario {
         }
     }
 }
+
+/// Attempts at messages of the two types.
+pub(crate) const ATTEMPTS_MAX: [u32; 2] = [6, 4];
 
 /// Whether the planted bug is this one around the rules.
 pub(crate) fn is(bug: Option<&PlantedBug>, around: Around) -> bool {

@@ -3,12 +3,13 @@
 use crate::centre::not_taken;
 use crate::event::{Event, Host, Wish};
 use crate::node::Ticket;
-use crate::world::{Happening, MS, SECOND, World, agent_name, tenant};
+use crate::scenario::Rules;
+use crate::world::{Happening, MS, SECOND, World, agent_name, lane_name, tenant};
 use bytes::Bytes;
-use countersign_rules::MessageId;
 use countersign_rules::delivery::{Centre, Input, Submission};
 use countersign_rules::limits::BODY_BYTES_MAX;
-use countersign_rules::message::{LaneName, TypeName};
+use countersign_rules::message::TypeName;
+use countersign_rules::{LaneRule, MessageId};
 use std::time::Duration;
 
 /// An answer of the send API.
@@ -47,6 +48,8 @@ struct Plan {
     life: Option<Duration>,
     wait: Option<Duration>,
     attempts_max: Option<u32>,
+    kind: &'static str,
+    rule: LaneRule,
 }
 
 /// One call of the send API.
@@ -151,6 +154,18 @@ impl World {
             life: self.chance(10).then(|| Duration::from_secs(life_s)),
             wait: self.chance(8).then(|| Duration::from_millis(wait_ms)),
             attempts_max: self.chance(20).then_some(attempts),
+            kind: KINDS[self.random.below(2) as usize],
+            rule: self.some_rule(),
+        }
+    }
+
+    fn some_rule(&mut self) -> LaneRule {
+        let rules = [LaneRule::Block, LaneRule::Skip, LaneRule::Park];
+        let any = self.random.below(3) as usize;
+        match self.scenario.rules {
+            Rules::Block => LaneRule::Block,
+            Rules::Any => rules[any],
+            Rules::Park => LaneRule::Park,
         }
     }
 
@@ -179,8 +194,9 @@ impl World {
             id,
             tenant: tenant(),
             to: agent_name(plan.wish.to),
-            kind: TypeName::parse("document.insert").expect("the name is good"),
-            lane: LaneName::parse(&format!("lane-{}", plan.wish.lane)).expect("the name is good"),
+            kind: TypeName::parse(plan.kind).expect("the name is good"),
+            lane: lane_name(plan.wish.lane),
+            rule: plan.rule,
             key: plan.wish.key,
             fingerprint: plan.wish.fingerprint,
             body_sha256: [0; 32],
@@ -267,6 +283,9 @@ impl World {
         self.later(pause, Happening::SenderActs { sender });
     }
 }
+
+/// The types of messages, each with retries of its own.
+pub(crate) const KINDS: [&str; 2] = ["document.insert", "note.insert"];
 
 /// Tries before a sender gives up on a message.
 const TRIES_MAX: u32 = 25;

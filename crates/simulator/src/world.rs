@@ -15,7 +15,7 @@ use crate::stats::Stats;
 use countersign_journal::sim::Random;
 use countersign_rules::ack::{Ack, AckItem, AckStore};
 use countersign_rules::delivery::{Centre, Input};
-use countersign_rules::message::{AgentName, TenantName};
+use countersign_rules::message::{AgentName, LaneName, TenantName};
 use countersign_rules::{MessageId, Position, Timestamp};
 use std::collections::BTreeMap;
 
@@ -426,6 +426,11 @@ pub(crate) fn tenant() -> TenantName {
 /// Name of an agent; one that nobody registered when out of range.
 pub(crate) fn agent_name(number: usize) -> AgentName {
     AgentName::parse(&format!("agent-{number}")).expect("the name is good")
+}
+
+/// Name of a lane.
+pub(crate) fn lane_name(number: u8) -> LaneName {
+    LaneName::parse(&format!("lane-{number}")).expect("the name is good")
 }
 
 /// The number in an agent's name.

@@ -1,4 +1,4 @@
-//! `agents get`, `pause` and `resume`.
+//! `agents get`, `pause`, `resume` and `resume-lane`.
 
 use super::messages::fields;
 use crate::cli::Agents;
@@ -10,25 +10,37 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Agents, output: Output) -> Outcome {
-    let (doing, agent, server, change) = match args {
-        Agents::Get { agent, server } => ("look at", agent, server, None),
+    let (doing, agent, server, method, body) = match args {
+        Agents::Get { agent, server } => ("look at", agent, server, Method::GET, None),
         Agents::Pause {
             agent,
             reason,
             server,
         } => {
             let change = json!({ "paused": true, "reason": reason });
-            ("pause", agent, server, Some(change))
+            ("pause", agent, server, Method::PATCH, Some(change))
         }
         Agents::Resume { agent, server } => {
-            ("resume", agent, server, Some(json!({ "paused": false })))
+            let change = json!({ "paused": false });
+            ("resume", agent, server, Method::PATCH, Some(change))
+        }
+        Agents::ResumeLane {
+            agent,
+            lane,
+            reason,
+            server,
+        } => {
+            let lane = json!({ "lane": lane, "reason": reason });
+            ("resume a lane of", agent, server, Method::POST, Some(lane))
         }
     };
     let client = Client::new(server)?;
-    let path = format!("/v1/agents/{agent}");
-    let request = match change {
-        None => client.request(Method::GET, &path),
-        Some(change) => client.request(Method::PATCH, &path).json::<Value>(&change),
+    let of_lane = matches!(args, Agents::ResumeLane { .. });
+    let step = if of_lane { "/lanes/resume" } else { "" };
+    let request = client.request(method, &format!("/v1/agents/{agent}{step}"));
+    let request = match body {
+        None => request,
+        Some(body) => request.json::<Value>(&body),
     };
     let answer = block_on(client.send(&format!("{doing} agent {agent}"), request))?;
     output.answer(&answer.body, || fields(&answer.body));

@@ -19,6 +19,7 @@ use countersign_rules::delivery::{Centre, Input, Reply};
 use hdrhistogram::Histogram;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -341,6 +342,8 @@ fn section(name: &str, data: &Path, config: &Config) -> AgentSection {
         reserve: SizeText(16 << 20),
         workers: 64,
         attempts_max: 10,
+        retry_immediate: 0,
+        types: BTreeMap::new(),
         retry_first: DurationText(Duration::from_secs(1)),
         retry_max: DurationText(Duration::from_secs(300)),
         sink: SinkSection {

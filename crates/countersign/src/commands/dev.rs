@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use countersign_access::{Grant, Issuer, Scope, Scopes, Verifier, bearer};
 use countersign_role_agent::Agent;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -135,6 +136,8 @@ fn agent_section(args: &Dev, data: &Path, config: &Config) -> AgentSection {
         workers: 8,
         // A newcomer waits two seconds at most for a bad document to be given up.
         attempts_max: 4,
+        retry_immediate: 0,
+        types: BTreeMap::new(),
         retry_first: DurationText(Duration::from_millis(100)),
         retry_max: DurationText(Duration::from_secs(1)),
         sink: SinkSection {

@@ -198,6 +198,7 @@ fn body(args: &Send) -> Result<Value, Failure> {
     optional("expires_in", args.expires.clone().map(Value::from));
     optional("not_before", args.not_before.clone().map(Value::from));
     optional("max_attempts", args.max_attempts.map(Value::from));
+    optional("lane_rule", args.lane_rule.clone().map(Value::from));
     Ok(Value::Object(body))
 }
 

@@ -9,5 +9,6 @@ mod values;
 
 pub(crate) use load::load;
 pub(crate) use schema::{
-    AgentSection, ClientEntry, Config, LogFormat, LogSection, RoleName, SinkKind, SinkSection,
+    AgentSection, ClientEntry, Config, LogFormat, LogSection, RetrySection, RoleName, SinkKind,
+    SinkSection,
 };

@@ -2,7 +2,9 @@
 
 use crate::cli::Role;
 use crate::durations::{DurationText, SizeText};
+use countersign_rules::LaneRule;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -136,6 +138,38 @@ pub(crate) struct DeliverySection {
     pub(crate) strict_targets: bool,
     /// Largest body. Default: 256KiB.
     pub(crate) body_max: SizeText,
+    /// What messages of a type get whose sender does not say otherwise. Default: nothing.
+    pub(crate) types: BTreeMap<String, TypeSection>,
+}
+
+/// `[delivery.types."document.insert"]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TypeSection {
+    /// What a failure means for the messages behind it in its lane: `block`, `skip` or `park`.
+    /// Default: block, so that order holds and no lane stands still for good.
+    pub(crate) lane_rule: LaneRuleName,
+    /// Attempts at the site before the message is dead. Default: what the site says.
+    pub(crate) max_attempts: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LaneRuleName {
+    #[default]
+    Block,
+    Skip,
+    Park,
+}
+
+impl From<LaneRuleName> for LaneRule {
+    fn from(name: LaneRuleName) -> LaneRule {
+        match name {
+            LaneRuleName::Block => LaneRule::Block,
+            LaneRuleName::Skip => LaneRule::Skip,
+            LaneRuleName::Park => LaneRule::Park,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,13 +221,30 @@ pub(crate) struct AgentSection {
     /// Attempts before a message is dead. Default: 10.
     #[serde(default = "attempts_default")]
     pub(crate) attempts_max: u32,
-    /// Wait before the second attempt; doubles. Default: 1s.
+    /// Attempts that follow the first one at once, before the first wait. Default: 0, because a back
+    /// office that is down is not helped by being asked again at once.
+    #[serde(default)]
+    pub(crate) retry_immediate: u32,
+    /// The first wait; doubles. Default: 1s.
     #[serde(default = "retry_first_default")]
     pub(crate) retry_first: DurationText,
     /// Longest wait between attempts. Default: 5min.
     #[serde(default = "retry_max_default")]
     pub(crate) retry_max: DurationText,
+    /// The same for messages of a type; what is not given is as above.
+    #[serde(default)]
+    pub(crate) types: BTreeMap<String, RetrySection>,
     pub(crate) sink: SinkSection,
+}
+
+/// `[agent.types."document.insert"]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RetrySection {
+    pub(crate) attempts_max: Option<u32>,
+    pub(crate) retry_immediate: Option<u32>,
+    pub(crate) retry_first: Option<DurationText>,
+    pub(crate) retry_max: Option<DurationText>,
 }
 
 fn agent_data_dir() -> PathBuf {
@@ -318,6 +369,7 @@ impl Default for DeliverySection {
             ack_wait: DurationText(policy.ack_wait),
             strict_targets: policy.strict_targets,
             body_max: SizeText(policy.body_bytes_max as u64),
+            types: BTreeMap::new(),
         }
     }
 }

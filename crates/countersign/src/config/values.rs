@@ -3,6 +3,7 @@
 use super::Config;
 use crate::exit::{Exit, Failure};
 use countersign_role_hub::BODY_BYTES_MAX;
+use countersign_rules::TypeName;
 
 /// Refuses the first value that cannot work.
 ///
@@ -24,9 +25,20 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
             u64::from(config.delivery.window_messages),
         ),
     ];
+    let attempts = config.delivery.types.values();
+    let attempts = attempts.filter_map(|kind| kind.max_attempts);
+    counts.extend(attempts.map(|count| ("delivery.types: max_attempts", u64::from(count))));
+    let agents_types = config.agent.iter().flat_map(|agent| agent.types.keys());
+    for kind in config.delivery.types.keys().chain(agents_types) {
+        if let Err(error) = TypeName::parse(kind) {
+            return Err(refused("types", format!("{kind:?} is no type: {error}")));
+        }
+    }
     if let Some(agent) = &config.agent {
         counts.push(("agent.workers", u64::from(agent.workers)));
         counts.push(("agent.attempts_max", u64::from(agent.attempts_max)));
+        let attempts = agent.types.values().filter_map(|retry| retry.attempts_max);
+        counts.extend(attempts.map(|count| ("agent.types: attempts_max", u64::from(count))));
     }
     match counts.iter().find(|(_, count)| *count == 0) {
         Some((key, _)) => Err(refused(key, "it is 0, and nothing would ever be delivered")),

@@ -1,12 +1,14 @@
 //! An agent out of its configuration.
 
-use crate::config::{AgentSection, SinkKind};
+use crate::config::{AgentSection, RetrySection, SinkKind};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use countersign_role_agent::{
     Agent, FolderSink, HttpSink, HubProxy, Options, Sink, StdoutSink, TokenSource,
 };
+use countersign_rules::TypeName;
 use countersign_rules::retry::RetryPolicy;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub(crate) async fn start_with(
 ) -> Result<Agent, Failure> {
     let hub_proxy = hub_proxy(section)?;
     let hub_roots = hub_roots(section)?;
+    let types = retries(section)?;
     let options = Options::new(&section.hub_url, &section.data_dir).with(|options| {
         options.hub_proxy = hub_proxy;
         options.hub_roots = hub_roots;
@@ -36,13 +39,31 @@ pub(crate) async fn start_with(
         options.policy.workers = section.workers;
         options.policy.retry = RetryPolicy {
             attempts_max: section.attempts_max,
+            immediate: section.retry_immediate,
             delay_first: section.retry_first.0,
             delay_max: section.retry_max.0,
         };
+        options.policy.types = types;
     });
     Agent::start(options, sink)
         .await
         .map_err(|error| wrong(section, &error.to_string()))
+}
+
+/// How messages of each type are tried again.
+fn retries(section: &AgentSection) -> Result<BTreeMap<TypeName, RetryPolicy>, Failure> {
+    let retry = |(name, own): (&String, &RetrySection)| {
+        let name = TypeName::parse(name)
+            .map_err(|error| wrong(section, &format!("types.{name:?} is no type: {error}")))?;
+        let retry = RetryPolicy {
+            attempts_max: own.attempts_max.unwrap_or(section.attempts_max),
+            immediate: own.retry_immediate.unwrap_or(section.retry_immediate),
+            delay_first: own.retry_first.unwrap_or(section.retry_first).0,
+            delay_max: own.retry_max.unwrap_or(section.retry_max).0,
+        };
+        Ok((name, retry))
+    };
+    section.types.iter().map(retry).collect()
 }
 
 fn hub_proxy(section: &AgentSection) -> Result<Option<HubProxy>, Failure> {

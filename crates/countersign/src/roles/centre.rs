@@ -20,6 +20,7 @@ impl Outlet<Centre> for CentreOutlet {
         match effect {
             Effect::Push(push) => return self.hub.push(&push, |at| bodies.read(at)),
             Effect::Supersede { connection } => self.hub.supersede(connection),
+            Effect::Resume { connection, lanes } => self.hub.resume(connection, &lanes),
             Effect::Changed { id } => self.watchers.changed(id),
             Effect::CopyForward { id, accepted } => match bodies.read(accepted) {
                 Ok(accepted) => return Some(Input::Carry { id, accepted }),

@@ -11,6 +11,7 @@ use countersign_access::{Issuer, Verifier};
 use countersign_driver::Handle;
 use countersign_role_api::{Api, Watchers};
 use countersign_role_hub::{Drain, HubRole};
+use countersign_rules::TypeName;
 use countersign_rules::ack::AckStore;
 use countersign_rules::delivery::Centre;
 use std::net::SocketAddr;
@@ -131,6 +132,7 @@ impl Deployment {
         let api = Api::new(
             countersign_role_api::Options {
                 body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
+                types: types(config),
                 is_draining: Arc::new(move || draining.is_draining()),
                 trouble: Arc::new(move || blocked.is_blocked().then_some(ACKS_BLOCKED)),
                 ..countersign_role_api::Options::default()
@@ -311,4 +313,17 @@ impl Listeners {
             token: of(&self.token)?,
         })
     }
+}
+
+/// What messages of each type get; names that are none were refused before.
+fn types(config: &Config) -> countersign_role_api::Types {
+    let types = config.delivery.types.iter();
+    let types = types.filter_map(|(name, kind)| {
+        let defaults = countersign_role_api::TypeDefaults {
+            lane_rule: kind.lane_rule.into(),
+            max_attempts: kind.max_attempts,
+        };
+        Some((TypeName::parse(name).ok()?, defaults))
+    });
+    types.collect()
 }

@@ -250,8 +250,10 @@ fn understand(page: &Page, after: Position) -> Understood {
     let mut stopped_at = None;
     for (position, record) in &page.records {
         match decode_record(record) {
-            Ok(AckRecord::Given(ack)) => acks.push(ack),
-            Ok(AckRecord::Started { .. }) => {}
+            Ok(record @ (AckRecord::Given(_) | AckRecord::GivenNext { .. })) => {
+                acks.extend(record.into_ack());
+            }
+            Ok(AckRecord::Started { .. } | AckRecord::Marked { .. }) => {}
             Ok(_) | Err(_) => {
                 stopped_at = Some(*position);
                 break;
@@ -309,6 +311,19 @@ mod tests {
         engine.start(Start::undamaged(7), Timestamp(1));
         let batch = engine.seal().batch.expect("a start is recorded");
         batch.payload(0)
+    }
+
+    fn marked() -> Bytes {
+        let mut engine: Engine<AckStore, ()> = Engine::new(AckStore::new(), 1);
+        engine.mark(Timestamp(1));
+        let batch = engine.seal().batch.expect("a mark is recorded");
+        batch.payload(0)
+    }
+
+    #[test]
+    fn a_record_that_says_nothing_is_passed() {
+        let read = understand(&page(&[(5, known()), (6, marked())], &[], 6), 4);
+        assert_eq!((read.through, read.stopped_at), (6, None));
     }
 
     fn page(records: &[(Position, Bytes)], damaged: &[Position], through: Position) -> Page {

@@ -23,6 +23,8 @@ pub(crate) struct Item {
     outcome: Option<OutcomeBody>,
     #[serde(skip_serializing_if = "is_zero")]
     duration_ms: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,12 +46,13 @@ pub(crate) fn encode(items: &[Item]) -> Vec<u8> {
     serde_json::to_vec(&Body { acks: items }).expect("texts, numbers and checked JSON are JSON")
 }
 
-/// What the journal has to say about how a message ended.
+/// What the journal has to say about how an attempt ended.
 #[derive(Debug)]
 struct Ending {
     at: Timestamp,
     outcome: Option<Outcome>,
     duration_ms: u32,
+    next_at: Option<Timestamp>,
 }
 
 impl Item {
@@ -62,16 +65,22 @@ impl Item {
                     at,
                     outcome: None,
                     duration_ms: 0,
+                    next_at: None,
                 };
                 Some(Self::new(owed, Stage::Stored, ending))
             }
-            OwedStage::Ended(stage, position) => {
+            OwedStage::Ended(stage, position)
+            | OwedStage::Again {
+                stage,
+                worked: position,
+                ..
+            } => {
                 let record = handle.read(position).map_err(|error| error.to_string());
                 let ending = record.and_then(|record| ending(&record));
                 let ending = ending.unwrap_or_else(|error| {
                     // That it ended is certain, the words are lost: better told without than never.
-                    tracing::error!(message = %owed.id, error, "how a message ended cannot be read back");
-                    Ending { at: now, outcome: None, duration_ms: 0 }
+                    tracing::error!(message = %owed.id, error, "how an attempt ended cannot be read back");
+                    Ending { at: now, outcome: None, duration_ms: 0, next_at: None }
                 });
                 Some(Self::new(owed, stage, ending))
             }
@@ -89,6 +98,7 @@ impl Item {
             occurred_at: precise(ending.at),
             outcome: ending.outcome.map(OutcomeBody::from),
             duration_ms: ending.duration_ms,
+            next_at: ending.next_at.map(precise),
         }
     }
 
@@ -131,6 +141,7 @@ fn ending(record: &Bytes) -> Result<Ending, String> {
             at,
             outcome: Some(worked.outcome().clone()),
             duration_ms,
+            next_at: worked.next_at(),
         }),
         other => Err(format!("another record stands there: {other:?}")),
     }
@@ -171,6 +182,7 @@ mod tests {
             at: Timestamp(1_700_000_000_123_456),
             outcome: None,
             duration_ms: 0,
+            next_at: None,
         };
         let item = Item::new(&owed, Stage::Stored, ending);
         assert_eq!(
@@ -196,6 +208,7 @@ mod tests {
                     at: Timestamp(0),
                     outcome,
                     duration_ms: 5,
+                    next_at: None,
                 },
             )
         };

@@ -1,7 +1,9 @@
 //! A back office with an HTTP interface as a sink.
 //!
-//! Promise: a 2xx answer, and nothing else, is done; 409 and 422 are a refusal for good; everything
-//! else is tried again, a 429 or 503 not before the time it asks for. Every attempt of a message
+//! Promise: a 2xx answer, and nothing else, is done, but for a 202 with `Retry-After`: the back office
+//! is still working on the document and is asked again after that time, within the same attempt. 409
+//! and 422 are a refusal for good; everything else is tried again, a 429 or 503 not before the time it
+//! asks for. Every attempt of a message
 //! carries the same `Idempotency-Key`, so a back office that honours it inserts once (I10).
 
 use super::{Attempt, Sink, failed, outcome};
@@ -71,7 +73,7 @@ impl HttpSink {
         let headers = match self.headers_of(delivery) {
             Ok(headers) => headers,
             Err(name) => {
-                return WorkResult::Rejected(outcome(
+                return WorkResult::Unusable(outcome(
                     "envelope-malformed",
                     format!("the value for the header {name} has characters no header may have"),
                 ));
@@ -143,6 +145,16 @@ async fn judge(mut response: Response) -> WorkResult {
     // One byte more than what may be kept tells an answer that is too long from one that fits.
     let body = read_up_to(&mut response, OUTCOME_DATA_BYTES_MAX + 1).await;
     let code = format!("http-{}", status.as_u16());
+    if let (StatusCode::ACCEPTED, Some(_)) = (status, asked) {
+        return WorkResult::StillWorking {
+            outcome: Outcome {
+                detail: detail(status, &body),
+                data: data(is_json, body),
+                code,
+            },
+            ask_after: asked,
+        };
+    }
     if status.is_success() {
         return WorkResult::Done(Outcome {
             data: data(is_json, body),

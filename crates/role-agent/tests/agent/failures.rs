@@ -197,7 +197,7 @@ async fn an_acknowledgement_that_the_ack_api_cannot_read_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn an_envelope_that_breaks_the_rules_is_rejected_visibly_and_the_next_one_is_worked_on() {
+async fn an_envelope_that_breaks_the_rules_is_dead_at_once_and_the_next_one_is_worked_on() {
     let site = Site::new().await;
     let agent = site.start().await;
     site.hub.ready(1).await;
@@ -205,8 +205,9 @@ async fn an_envelope_that_breaks_the_rules_is_rejected_visibly_and_the_next_one_
         .push(&format!(r#"{{"id":"{}","seq":"x","data":1}}"#, id(1)));
     site.hub.push(r#"{"hello":"world"}"#);
     site.hub.push(&envelope(2, "default", 1));
-    let rejected = site.acks.of(&id(1), "rejected").await;
-    assert_eq!(rejected["outcome"]["code"], "envelope-malformed");
+    let dead = site.acks.of(&id(1), "dead").await;
+    assert_eq!(dead["outcome"]["code"], "envelope-malformed");
+    assert_eq!(dead["attempt"], 1);
     site.acks.of(&id(2), "acknowledged").await;
     assert_eq!(site.office.calls().len(), 1);
     agent.stop().await.unwrap();

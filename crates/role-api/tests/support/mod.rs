@@ -218,6 +218,7 @@ impl World {
             Ok(Reply::Connected(Ok(_)))
         ));
         let ready = Input::Ready {
+            parked: Vec::new(),
             connection,
             agent_epoch: 0,
             floor: 0,
@@ -231,6 +232,7 @@ impl World {
     /// `agent` says that `stage` happened to the message.
     pub async fn acknowledge(&self, tenant: &str, agent: &str, id: &str, stage: Stage, data: &str) {
         let item = AckItem {
+            next_at: None,
             message: id.parse().unwrap(),
             stage,
             attempt: 1,

@@ -197,6 +197,7 @@ impl World {
         let mut id = [0; 16];
         id[8..].copy_from_slice(&number.to_be_bytes());
         let mut submission = Submission {
+            rule: countersign_rules::LaneRule::Block,
             id: MessageId(id),
             tenant,
             to,
@@ -233,6 +234,7 @@ impl World {
         let (tenant, agent) = lyon();
         let at = Timestamp::from_millis(1_700_000_000_000);
         let item = AckItem {
+            next_at: None,
             message,
             stage,
             attempt: 1,

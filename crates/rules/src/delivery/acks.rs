@@ -87,16 +87,18 @@ impl Centre {
             return None;
         }
         if let Some(end) = message.end() {
-            self.acknowledge_finished(ack, message.generation, end, now, out);
+            self.acknowledge_finished(ack, message.generation.into(), end, now, out);
             return None;
         }
-        if message.generation != ack.item.generation {
+        if u32::from(message.generation) != ack.item.generation {
             self.keep(ack, Why::OtherGeneration, now, out);
             return None;
         }
         let stale = queue.is_stale_receipt(message.seq, ack.item.attempt);
         match end_of(ack.item.stage) {
             Some(end) => self.settle(ack.item, end, now, out),
+            // No receipt: its attempt is none of the pushes, so it may speak of a store that was lost.
+            None if ack.item.stage != Stage::Stored => self.attempted(ack.item, now, out),
             None if stale => self.keep(ack, Why::StoreLost, now, out),
             // Said before: nothing changes, nothing is written.
             None if message.is_received() => {}
@@ -132,13 +134,32 @@ impl Centre {
         let message = self.state.message(id).copied();
         if let Some(held) = message.filter(Message::is_held) {
             // Its agent has it from a time that this store knows nothing of: it waits no more.
-            self.come_due(&held, now, out);
+            let seq = self.state.queue(held.recipient).seq_last + 1;
+            self.come_due(&held, seq, now, out);
         }
         let record = Record::Stored {
             at: now,
             id,
             attempt: item.attempt,
             occurred_at: item.occurred_at,
+            previous: self.state.last_record(id),
+        };
+        self.write(&record, out);
+        out.effect(Effect::Changed { id });
+    }
+
+    /// An attempt came to no end: the agent goes on with the message, and says when.
+    fn attempted(&mut self, item: AckItem, now: Timestamp, out: &mut Out<Self>) {
+        let id = item.message;
+        let record = Record::Attempted {
+            at: now,
+            id,
+            stage: item.stage,
+            attempt: item.attempt,
+            occurred_at: item.occurred_at,
+            outcome: item.outcome,
+            duration_ms: item.duration_ms,
+            next_at: item.next_at,
             previous: self.state.last_record(id),
         };
         self.write(&record, out);
@@ -180,7 +201,7 @@ impl Centre {
 
 fn end_of(stage: Stage) -> Option<End> {
     match stage {
-        Stage::Stored => None,
+        Stage::Stored | Stage::Retrying | Stage::Working => None,
         Stage::Acknowledged => Some(End::Processed),
         Stage::Rejected => Some(End::Rejected),
         Stage::Dead => Some(End::Dead),

@@ -2,7 +2,7 @@
 //! longer than its segment.
 
 use super::messages::Message;
-use super::record::{End, Record, decode_record};
+use super::record::{End, Record, Seq, decode_record};
 use super::{Centre, Effect};
 use crate::ack::Outcome;
 use crate::limits::PER_DEADLINE_MAX;
@@ -55,19 +55,26 @@ impl Centre {
             };
             let message = *message;
             recipients.insert(message.recipient);
-            self.come_due(&message, now, out);
+            let seq = self.number_for(&message);
+            self.come_due(&message, seq, now, out);
         }
         for recipient in recipients {
             self.push_what_fits(recipient, now, out);
         }
     }
 
-    /// Gives a message that is held its number.
-    pub(super) fn come_due(&mut self, held: &Message, now: Timestamp, out: &mut Out<Self>) {
+    /// Gives a message that is held its number; zero when it has to wait in its lane.
+    pub(super) fn come_due(
+        &mut self,
+        held: &Message,
+        seq: Seq,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) {
         let record = Record::Due {
             at: now,
             id: held.id,
-            seq: self.state.queue(held.recipient).seq_last + 1,
+            seq,
             previous: held.last,
         };
         self.write(&record, out);
@@ -86,7 +93,10 @@ impl Centre {
             return;
         };
         let is_with_the_site = message.is_received();
-        if message.end().is_some() || is_with_the_site || message.generation != generation {
+        if message.end().is_some()
+            || is_with_the_site
+            || u32::from(message.generation) != generation
+        {
             return;
         }
         let record = Record::Settled {

@@ -27,6 +27,7 @@ impl State {
             let waits = waits.map(|flight| (flight.due, flight.message));
             state.ack_waits.extend(waits);
         }
+        state.releasing = state.lanes_releasing();
         let held = state.messages.each();
         let held = held.filter(|(_, message)| message.standing == Standing::Held);
         state.held = held

@@ -8,12 +8,15 @@
 //! The state is changed by records alone: a step writes a record and applies it, a restart applies
 //! the same records again, so audit and state cannot disagree (I28).
 //!
-//! Left out on purpose: bodies (read back from the journal by position), and lanes (they order the
-//! work at the site; the queue here keeps a stronger order).
+//! Lanes order the work at the site; the queue here keeps a stronger order. Of lanes the centre knows
+//! one thing: which are parked, so that what is behind is held here and not pushed.
+//!
+//! Left out on purpose: bodies (read back from the journal by position).
 
 mod acks;
 mod ends;
 mod image;
+mod lanes;
 mod messages;
 mod operate;
 mod presence;
@@ -35,11 +38,13 @@ pub use record::{
 pub use state::{Counters, State};
 
 use crate::ack::{Ack, Outcome};
+use crate::lane::LaneRule;
 use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
 use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
 use crate::planted::Planted;
 use crate::record::RecordError;
+use crate::site::{ParkedLane, Resumed};
 use crate::time::{Duration, Timestamp};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -110,6 +115,8 @@ pub struct Submission {
     pub kind: TypeName,
     /// Its lane.
     pub lane: LaneName,
+    /// What its failure means for the messages behind it in its lane.
+    pub rule: LaneRule,
     /// Digest of tenant and idempotency key, when there is a key.
     pub key: Option<[u8; 16]>,
     /// Digest of everything the sender asked for.
@@ -177,6 +184,8 @@ pub enum Input {
         highest: Option<Seq>,
         /// The centre's epoch that `floor` and `cursor` belong to; zero when the agent knows none.
         centre_epoch: u64,
+        /// Lanes that are parked at the agent, at most [`limits::PARKED_LANES_TOLD_MAX`].
+        parked: Vec<ParkedLane>,
     },
     /// A connection ended.
     Disconnect {
@@ -248,6 +257,19 @@ pub enum Input {
         /// Who: the subject of the token.
         by: String,
     },
+    /// Somebody lets a parked lane go on. Answered by [`Reply::Operated`].
+    ResumeLane {
+        /// The recipient's tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+        /// The lane.
+        lane: LaneName,
+        /// Why.
+        reason: String,
+        /// Who: the subject of the token.
+        by: String,
+    },
     /// Somebody asks about a recipient. Answered by [`Reply::Agent`].
     LookAgent {
         /// The asker's tenant.
@@ -282,6 +304,14 @@ pub enum Effect {
     },
     /// Push a message.
     Push(Push),
+    /// Tell the client that these lanes, which it has parked, go on. It is told again at each
+    /// `ready` until it no longer names them.
+    Resume {
+        /// The connection.
+        connection: u64,
+        /// The lanes, by what parked them.
+        lanes: Vec<Resumed>,
+    },
     /// A message changed its state: whoever waits for that may look again.
     Changed {
         /// The message.
@@ -329,7 +359,7 @@ pub enum Reply {
     Ready(Option<Welcome>),
     /// To [`Input::Look`].
     Message(Option<View>),
-    /// To [`Input::Cancel`], [`Input::Reprocess`] and [`Input::Pause`].
+    /// To [`Input::Cancel`], [`Input::Reprocess`], [`Input::Pause`] and [`Input::ResumeLane`].
     Operated(Result<(), Refusal>),
     /// To [`Input::LookAgent`].
     Agent(Option<AgentView>),
@@ -420,6 +450,12 @@ pub enum Refusal {
         /// What has happened to it.
         why: &'static str,
     },
+    /// No such lane is parked.
+    #[error("lane {lane:?} is not parked")]
+    NotParked {
+        /// The lane given.
+        lane: LaneName,
+    },
     /// It is still under way, so that doing it once more would do it twice.
     #[error("message {id} has not ended")]
     NotEnded {
@@ -441,6 +477,8 @@ pub struct Welcome {
     pub window_messages: u32,
     /// Messages waiting at this moment.
     pub waiting: u64,
+    /// Lanes that go on, which the client may still hold.
+    pub resumed: Vec<Resumed>,
 }
 
 /// What a returning client missed.
@@ -501,6 +539,11 @@ pub enum Hold {
     NotBefore(Timestamp),
     /// An operator, who holds everything back from its recipient.
     Paused,
+    /// Its lane, here and at its site: this message ended dead or rejected, and parked it.
+    LaneParked {
+        /// The message.
+        by: MessageId,
+    },
 }
 
 /// What the state knows of a recipient.
@@ -514,7 +557,24 @@ pub struct AgentView {
     pub waiting: u64,
     /// Those of them that were pushed and have no receipt yet.
     pub in_flight: u64,
-    /// Messages that are not due.
+    /// Messages that are not due, or held in parked lanes and never pushed.
+    pub held: u64,
+    /// Its parked lanes.
+    pub parked: Vec<LaneView>,
+}
+
+/// What the state knows of a parked lane. Its name stands in the record of the message that parked it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// The message whose end parked it.
+    pub by: MessageId,
+    /// Which life of it.
+    pub generation: u32,
+    /// That message's last record; zero when it is forgotten.
+    pub last: Position,
+    /// Unfinished messages of the lane, here and at the site.
+    pub behind: u64,
+    /// Those of them that are held here.
     pub held: u64,
 }
 
@@ -587,6 +647,7 @@ impl Machine for Centre {
                 cursor,
                 highest,
                 centre_epoch,
+                parked,
             } => Reply::Ready(self.ready(
                 connection,
                 agent_epoch,
@@ -594,6 +655,7 @@ impl Machine for Centre {
                 cursor,
                 highest,
                 centre_epoch,
+                &parked,
                 now,
                 out,
             )),
@@ -636,6 +698,20 @@ impl Machine for Centre {
                 reason,
                 by,
             } => Reply::Operated(self.pause(&tenant, &agent, paused, (&reason, &by), now, out)),
+            Input::ResumeLane {
+                tenant,
+                agent,
+                lane,
+                reason,
+                by,
+            } => Reply::Operated(self.resume_parked(
+                &tenant,
+                &agent,
+                &lane,
+                (&reason, &by),
+                now,
+                out,
+            )),
             Input::LookAgent { tenant, agent } => Reply::Agent(self.state.agent(&tenant, &agent)),
             Input::LookAcksRead { source } => Reply::AcksRead(self.state.acks_read(source)),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
@@ -657,6 +733,7 @@ impl Machine for Centre {
     fn deadline(&mut self, now: Timestamp, out: &mut Out<Self>) {
         self.expire_due(now, out);
         self.enqueue_due(now, out);
+        self.release_lanes(now, out);
         self.push_overdue(now, out);
         self.age_out(now, out);
         self.look_at_tokens(now, out);

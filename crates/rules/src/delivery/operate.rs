@@ -32,7 +32,7 @@ impl Centre {
             Standing::Ended(_) => return late("it has ended"),
             Standing::Received => return late("its agent has it"),
             Standing::InFlight => return late("it is on its way to its agent"),
-            Standing::Held | Standing::Fresh | Standing::Again(_) => {}
+            Standing::Held | Standing::InParkedLane | Standing::Fresh | Standing::Again(_) => {}
         }
         if self.policy.planted.is(Planted::CancelWithoutRecord) {
             return Ok(());
@@ -58,7 +58,7 @@ impl Centre {
     }
 
     /// Begins another life of a message that has ended, behind all that waits for its recipient
-    /// (I24). Its key stands for it as before; an end that its sender had set is over.
+    /// (I24); the one that has parked its lane goes before all that is held in it. Its key stands for it as before; an end that its sender had set is over.
     pub(super) fn reprocess(
         &mut self,
         tenant: &TenantName,
@@ -71,12 +71,16 @@ impl Centre {
         if message.end().is_none() {
             return Err(Refusal::NotEnded { id });
         }
+        if message.generation == u16::MAX {
+            let why = "it has had all the lives that there are numbers for";
+            return Err(Refusal::TooLate { id, why });
+        }
         let raised = u32::from(!self.policy.planted.is(Planted::SameGeneration));
         let record = Record::Reprocessed {
             at: now,
             id,
-            generation: message.generation + raised,
-            seq: self.state.queue(message.recipient).seq_last + 1,
+            generation: u32::from(message.generation) + raised,
+            seq: self.number_for(&message),
             by,
             previous: message.last,
         };

@@ -11,6 +11,7 @@ use super::{Centre, Effect, Gap, Refusal, Welcome};
 use crate::machine::Out;
 use crate::message::{AgentName, TenantName};
 use crate::planted::Planted;
+use crate::site::ParkedLane;
 use crate::time::Timestamp;
 
 impl Centre {
@@ -56,6 +57,7 @@ impl Centre {
         cursor: Seq,
         highest: Option<Seq>,
         centre_epoch: u64,
+        parked: &[ParkedLane],
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Option<Welcome> {
@@ -106,6 +108,7 @@ impl Centre {
             },
             out,
         );
+        self.compare_lanes(recipient, parked, now, out);
         let queue = self.state.queue(recipient);
         let welcome = Welcome {
             epoch,
@@ -113,6 +116,7 @@ impl Centre {
             gap,
             window_messages: self.policy.window_messages,
             waiting: queue.waiting,
+            resumed: self.state.untold(recipient),
         };
         self.push_what_fits(recipient, now, out);
         Some(welcome)

@@ -26,7 +26,7 @@ impl State {
         let counted: u64 = self
             .recipients
             .iter()
-            .map(|queue| queue.waiting + queue.held)
+            .map(|queue| queue.waiting + queue.held + queue.in_lanes)
             .sum();
         self.counters.conserved() && counted == self.counters.pending
     }
@@ -136,23 +136,29 @@ impl State {
             seq: message.number(),
             last: message.last,
             pushes: if ended { 0 } else { message.pushes },
-            generation: message.generation,
+            generation: message.generation.into(),
             hold: match message.standing {
                 Standing::Held => Some(Hold::NotBefore(message.due())),
-                _ if queue.paused => Some(Hold::Paused),
-                _ => None,
+                _ if ended => None,
+                _ => match self.parked_by(message) {
+                    Some(by) if by != id => Some(Hold::LaneParked { by }),
+                    _ if queue.paused => Some(Hold::Paused),
+                    _ => None,
+                },
             },
         })
     }
 
     pub(super) fn agent(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentView> {
-        let queue = self.queue(self.number_of(tenant, agent)?);
+        let recipient = self.number_of(tenant, agent)?;
+        let queue = self.queue(recipient);
         Some(AgentView {
             online: queue.live.is_some(),
             paused: queue.paused,
             waiting: queue.waiting,
             in_flight: queue.in_flight.len() as u64,
-            held: queue.held,
+            held: queue.held + queue.in_lanes,
+            parked: self.lanes_of(recipient).collect(),
         })
     }
 
@@ -207,6 +213,9 @@ impl State {
     }
 
     pub(super) fn next_deadline(&self, retention: Duration) -> Option<Timestamp> {
+        if !self.releasing.is_empty() {
+            return Some(Timestamp(i64::MIN));
+        }
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         let overdue = self.ack_waits.first().map(|(at, ..)| *at);
         let due = self.held.first().map(|(at, _)| *at);
@@ -244,7 +253,9 @@ impl State {
 
 fn place_of(message: &Message) -> Place {
     match message.standing {
-        Standing::Held | Standing::Fresh | Standing::Again(_) => Place::Queued,
+        Standing::Held | Standing::InParkedLane | Standing::Fresh | Standing::Again(_) => {
+            Place::Queued
+        }
         Standing::InFlight => Place::Offered,
         Standing::Received => Place::Received,
         Standing::Ended(end) => Place::Ended(end),

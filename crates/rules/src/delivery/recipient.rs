@@ -1,7 +1,9 @@
 //! One recipient and its queue: what of it waits, is under way, and has arrived.
 
+use super::lanes::Lane;
 use super::messages::{Handle, Messages, Standing};
 use super::record::{Cause, Seq, Term};
+use crate::lane::LaneHash;
 use crate::message::{AgentName, TenantName};
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,10 @@ pub(super) struct Recipient {
     pub(super) waiting: u64,
     /// Messages that are not due yet: they are in no queue.
     pub(super) held: u64,
+    /// Lanes that are parked or not yet as if they had never been.
+    pub(super) lanes: BTreeMap<LaneHash, Lane>,
+    /// Messages that are held in lanes: they are in no queue.
+    pub(super) in_lanes: u64,
     /// Whether everything is held back from it.
     pub(super) paused: bool,
     /// The first that was never pushed.
@@ -129,6 +135,8 @@ impl Recipient {
             queue: Ends::default(),
             waiting: 0,
             held: 0,
+            lanes: BTreeMap::new(),
+            in_lanes: 0,
             paused: false,
             fresh: None,
             again: BTreeMap::new(),
@@ -174,7 +182,7 @@ impl Recipient {
                 Standing::Again(_) => is_again && !is_in_flight,
                 Standing::InFlight => is_in_flight && !is_again,
                 Standing::Received => !is_again && !is_in_flight,
-                Standing::Held | Standing::Ended(_) => false,
+                Standing::Held | Standing::InParkedLane | Standing::Ended(_) => false,
             };
         }
         let fresh_is_fresh = self
@@ -185,7 +193,13 @@ impl Recipient {
             self.again.len(),
             self.in_flight.len(),
         ];
-        each_is_sound && fresh_is_fresh && counts == found
+        let held: u64 = self.lanes.values().map(Lane::held).sum();
+        let lanes_are_sound = self.lanes.values().all(|lane| lane.accounted(messages));
+        each_is_sound
+            && fresh_is_fresh
+            && counts == found
+            && held == self.in_lanes
+            && lanes_are_sound
     }
 
     /// Whether a receipt for push number `attempt` speaks of a store that was lost since.
@@ -225,7 +239,7 @@ fn cause_of(handle: Handle, messages: &Messages) -> Cause {
 }
 
 /// Why a message is pushed for the first time in one of its lives.
-fn first_cause(generation: u32) -> Cause {
+fn first_cause(generation: u16) -> Cause {
     match generation {
         1 => Cause::New,
         _ => Cause::Reprocessed,

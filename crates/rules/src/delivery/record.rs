@@ -1,6 +1,7 @@
 //! What the centre writes down: its state is these records and nothing else (I28).
 
 use crate::ack::{Outcome, Stage};
+use crate::lane::LaneRule;
 use crate::machine::Position;
 use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
 use crate::record::RecordError;
@@ -13,7 +14,11 @@ use serde::{Deserialize, Serialize};
 /// # Errors
 /// It is of a newer schema, or no record.
 pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
-    crate::record::decode(bytes)
+    let mut record = crate::record::decode(bytes)?;
+    if let Record::AcceptedUnder { rule, accepted, .. } = &mut record {
+        accepted.rule = *rule;
+    }
+    Ok(record)
 }
 
 /// Reads the accepted message that stands at [`Push::accepted`](super::Push): the record itself, or
@@ -23,7 +28,9 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
 /// It is of a newer schema, no record, or a record of another kind.
 pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
     match decode_record(bytes)? {
-        Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => Ok(accepted),
+        Record::Accepted(accepted)
+        | Record::Scheduled { accepted, .. }
+        | Record::AcceptedUnder { accepted, .. } => Ok(accepted),
         Record::Carried { accepted, .. } => decode_accepted(accepted),
         _ => Err(RecordError::Inconsistent("it is not an accepted message")),
     }
@@ -254,19 +261,19 @@ pub enum Record<'a> {
         #[serde(borrow)]
         accepted: Accepted<'a>,
     },
-    /// The instant has come: the message is the last of its recipient's queue.
+    /// The instant has come, or the lane goes on: the message is the last of its recipient's queue.
     Due {
         /// When.
         at: Timestamp,
         /// The message.
         id: MessageId,
-        /// Its number, from now on.
+        /// Its number, from now on; zero when its lane is parked.
         seq: Seq,
         /// The record about this message before this one.
         previous: Position,
     },
     /// Somebody wants a message that has ended done once more. It is the last of its recipient's
-    /// queue, and its life has no end any more.
+    /// queue, or of its lane while that is parked, and its life has no end any more.
     Reprocessed {
         /// When.
         at: Timestamp,
@@ -274,7 +281,7 @@ pub enum Record<'a> {
         id: MessageId,
         /// Its new life.
         generation: u32,
-        /// Its new number.
+        /// Its new number; zero when it is held in its lane.
         seq: Seq,
         /// Who: the subject of the token.
         by: &'a str,
@@ -294,13 +301,89 @@ pub enum Record<'a> {
         /// Who: the subject of the token.
         by: &'a str,
     },
+    /// A message was accepted whose failure means something else for its lane than
+    /// [`LaneRule::Block`].
+    AcceptedUnder {
+        /// What it means.
+        rule: LaneRule,
+        /// It is not to be pushed before this instant, and has no number yet.
+        not_before: Option<Timestamp>,
+        /// The message.
+        #[serde(borrow)]
+        accepted: Accepted<'a>,
+    },
+    /// The agent has tried and will try again, or its back office is still working on the message.
+    Attempted {
+        /// When the centre learned it.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// [`Stage::Retrying`] or [`Stage::Working`].
+        stage: Stage,
+        /// The attempt.
+        attempt: u32,
+        /// When it ended, by the agent's clock.
+        occurred_at: Timestamp,
+        /// In the words of the back office.
+        outcome: Outcome,
+        /// How long it took, in milliseconds.
+        duration_ms: u32,
+        /// When the next one begins at the earliest, by the agent's clock.
+        next_at: Option<Timestamp>,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// An agent says at `ready` that one of its lanes is parked, of which this store knows nothing.
+    LaneParked {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The lane.
+        lane: LaneName,
+        /// The message whose end parked it.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+    },
+    /// Somebody lets a parked lane go on, or the message that had parked it was done once more with
+    /// success.
+    LaneResumed {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The lane.
+        lane: LaneName,
+        /// The message whose end had parked it.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// Why, in the words of whoever did it.
+        reason: &'a str,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
+    /// The agent no longer names a lane as parked that was resumed: it has heard of it.
+    LaneHeard {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The message whose end had parked the lane.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+    },
 }
 
 impl Record<'_> {
     /// When it was written.
     pub fn at(&self) -> Timestamp {
         match self {
-            Record::Accepted(accepted) | Record::Scheduled { accepted, .. } => accepted.at,
+            Record::Accepted(accepted)
+            | Record::Scheduled { accepted, .. }
+            | Record::AcceptedUnder { accepted, .. } => accepted.at,
             Record::Started { at, .. }
             | Record::Recipient { at, .. }
             | Record::Offered { at, .. }
@@ -321,7 +404,11 @@ impl Record<'_> {
             | Record::TimePassed { at }
             | Record::Due { at, .. }
             | Record::Reprocessed { at, .. }
-            | Record::Paused { at, .. } => *at,
+            | Record::Paused { at, .. }
+            | Record::Attempted { at, .. }
+            | Record::LaneParked { at, .. }
+            | Record::LaneResumed { at, .. }
+            | Record::LaneHeard { at, .. } => *at,
         }
     }
 }
@@ -337,7 +424,7 @@ pub struct Accepted<'a> {
     pub partition: u16,
     /// Its recipient's number.
     pub recipient: RecipientNo,
-    /// Its number among the recipient's messages; zero while it is not due.
+    /// Its number among the recipient's messages; zero while it is not due, or its lane is parked.
     pub seq: Seq,
     /// Which life of the message: 1, and one more after each deliberate reprocessing.
     pub generation: u32,
@@ -374,6 +461,9 @@ pub struct Accepted<'a> {
     pub content_type: &'a str,
     /// The body: raw JSON.
     pub data: &'a [u8],
+    /// What its failure means for its lane. Stands beside it, in [`Record::AcceptedUnder`].
+    #[serde(skip)]
+    pub rule: LaneRule,
 }
 
 impl Accepted<'_> {

@@ -3,8 +3,10 @@
 use super::Policy;
 use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing};
 use super::recipient::{Ends, InFlight, Live, Recipient};
-use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term};
+use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
 use super::retention::RetentionClock;
+use crate::ack::Stage;
+use crate::lane::{LaneHash, LaneMark};
 use crate::limits;
 use crate::machine::Position;
 use crate::message::{AgentName, MessageId, TenantName};
@@ -42,6 +44,9 @@ pub struct State {
     pub(super) held: BTreeSet<(Timestamp, Handle)>,
     #[serde(skip)]
     pub(super) ack_waits: BTreeSet<(Timestamp, Handle)>,
+    /// Lanes that go on and have not caught up.
+    #[serde(skip)]
+    pub(super) releasing: BTreeSet<(RecipientNo, LaneHash)>,
 }
 
 /// A connection that was let in.
@@ -100,6 +105,12 @@ impl Counters {
     }
 }
 
+/// The number of a life in the form in which it is kept.
+fn life(generation: u32) -> Result<u16, RecordError> {
+    let too_many = |_| RecordError::Inconsistent("a message has more lives than there can be");
+    u16::try_from(generation).map_err(too_many)
+}
+
 const UNKNOWN_MESSAGE: RecordError = RecordError::Inconsistent("it names an unknown message");
 const UNKNOWN_RECIPIENT: RecordError = RecordError::Inconsistent("it names an unknown recipient");
 
@@ -125,23 +136,31 @@ impl State {
             }
             Record::Accepted(accepted) => {
                 let handle = self.accept(position, accepted)?;
-                self.enqueue(handle, accepted.seq);
+                self.put(handle, accepted.seq);
             }
             Record::Scheduled {
                 not_before,
                 accepted,
             } => {
                 let handle = self.accept(position, accepted)?;
-                let message = self.messages.change(handle);
-                (message.standing, message.seq) = (Standing::Held, not_before.0 as u64);
-                self.held.insert((*not_before, handle));
-                self.recipients[accepted.recipient as usize].held += 1;
+                self.hold_until(handle, *not_before);
+            }
+            Record::AcceptedUnder {
+                not_before,
+                accepted,
+                ..
+            } => {
+                let handle = self.accept(position, accepted)?;
+                match not_before {
+                    Some(not_before) => self.hold_until(handle, *not_before),
+                    None => self.put(handle, accepted.seq),
+                }
             }
             Record::Due { id, seq, .. } => {
                 let handle = self.unfinished(*id)?;
                 self.leave(handle);
                 self.messages.change(handle).last = position;
-                self.enqueue(handle, *seq);
+                self.put(handle, *seq);
             }
             Record::Reprocessed {
                 id,
@@ -228,12 +247,35 @@ impl State {
             Record::Settled {
                 id, end, attempt, ..
             } => self.settle(position, *id, *end, *attempt)?,
-            Record::Kept { id, .. } => {
+            Record::Kept { id, why, stage, .. } => {
                 self.counters.acks_kept += 1;
                 if let Some(message) = self.messages.find(*id) {
                     self.messages.change(message).last = position;
+                    if matches!(why, Why::Late | Why::Conflict) {
+                        self.heard_too_late(message, *stage);
+                    }
                 }
             }
+            Record::Attempted { id, .. } => {
+                let message = self.unfinished(*id)?;
+                self.messages.change(message).last = position;
+            }
+            Record::LaneParked {
+                recipient,
+                lane,
+                id,
+                generation,
+                ..
+            } => self.park_lane(*recipient, LaneHash::of(lane), (*id, *generation)),
+            Record::LaneResumed {
+                recipient, lane, ..
+            } => self.resume_lane(*recipient, LaneHash::of(lane), false),
+            Record::LaneHeard {
+                recipient,
+                id,
+                generation,
+                ..
+            } => self.lane_heard(*recipient, (*id, *generation)),
             Record::AcksRead {
                 source, through, ..
             } => {
@@ -378,7 +420,8 @@ impl State {
             recipient: accepted.recipient,
             bytes: accepted.data.len() as u32,
             pushes: 0,
-            generation: accepted.generation,
+            lane: LaneMark::new(accepted.lane, accepted.rule),
+            generation: life(accepted.generation)?,
             before: None,
             behind: None,
             standing: Standing::Fresh,
@@ -391,6 +434,22 @@ impl State {
         Ok(handle)
     }
 
+    fn hold_until(&mut self, handle: Handle, not_before: Timestamp) {
+        let message = self.messages.change(handle);
+        (message.standing, message.seq) = (Standing::Held, not_before.0 as u64);
+        self.held.insert((not_before, handle));
+        self.recipients[message.recipient as usize].held += 1;
+    }
+
+    /// Gives a message that stands nowhere its place: in the queue, or in its lane when it has no
+    /// number.
+    fn put(&mut self, handle: Handle, seq: Seq) {
+        match seq {
+            0 => self.hold_in_lane(handle),
+            _ => self.enqueue(handle, seq),
+        }
+    }
+
     /// Makes a message that stands nowhere the last of its recipient's queue.
     fn enqueue(&mut self, handle: Handle, seq: Seq) {
         let message = self.messages.change(handle);
@@ -400,6 +459,7 @@ impl State {
         queue.queue.append(handle, &mut self.messages);
         queue.waiting += 1;
         queue.fresh.get_or_insert(handle);
+        self.lane_grows(handle);
     }
 
     /// Begins another life of a message that has ended.
@@ -414,9 +474,9 @@ impl State {
         let end = self.messages[handle].end();
         let end = end.ok_or(RecordError::Inconsistent("the message has not ended"))?;
         self.finished.take(handle, &mut self.messages);
-        self.messages.revive(handle, generation);
+        self.messages.revive(handle, life(generation)?);
         self.messages.change(handle).last = position;
-        self.enqueue(handle, seq);
+        self.put(handle, seq);
         self.counters.pending += 1;
         self.counters.reprocessed += 1;
         *self.counters.ended(end) -= 1;
@@ -480,8 +540,11 @@ impl State {
     }
 
     /// Takes an unfinished message from where it stands. It must be given another place.
-    fn leave(&mut self, handle: Handle) {
+    pub(super) fn leave(&mut self, handle: Handle) {
         let message = &self.messages[handle];
+        if message.standing == Standing::InParkedLane {
+            return self.leave_lane(handle);
+        }
         let queue = &mut self.recipients[message.recipient as usize];
         match message.standing {
             Standing::Fresh if queue.fresh == Some(handle) => {
@@ -504,7 +567,7 @@ impl State {
                 self.held.remove(&(message.due(), handle));
                 queue.held -= 1;
             }
-            Standing::Fresh | Standing::Received | Standing::Ended(_) => {}
+            Standing::Fresh | Standing::Received | Standing::InParkedLane | Standing::Ended(_) => {}
         }
     }
 
@@ -595,7 +658,7 @@ impl State {
         let by_site = attempt > 0 || matches!(end, End::Processed | End::Rejected);
         let arrived = message.is_received() || by_site;
         let queue = &mut self.recipients[message.recipient as usize];
-        if message.standing != Standing::Held {
+        if !message.is_held() {
             queue.queue.take(handle, &mut self.messages);
             queue.waiting -= 1;
             queue.lost_pushes.remove(&message.seq);
@@ -606,6 +669,9 @@ impl State {
                 queue.gaps.pop_first();
             }
         }
+        if !message.is_held() {
+            self.lane_shrinks(handle);
+        }
         if let Some(expires_at) = message.expires_at() {
             self.expiries.remove(&(expires_at, handle));
         }
@@ -615,7 +681,24 @@ impl State {
         self.finished.append(handle, &mut self.messages);
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
+        match end {
+            End::Rejected | End::Dead if message.lane.parks() => self.park(handle),
+            End::Processed => self.done_once_more(handle),
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// A message ended at its site, which came too late to change its end; what that means for its
+    /// lane stands all the same, because the site goes by it.
+    fn heard_too_late(&mut self, handle: Handle, stage: Stage) {
+        match stage {
+            Stage::Rejected | Stage::Dead if self.messages[handle].lane.parks() => {
+                self.park(handle);
+            }
+            Stage::Acknowledged => self.done_once_more(handle),
+            _ => {}
+        }
     }
 
     fn forget(&mut self, count: u32) {

@@ -3,6 +3,7 @@
 use super::messages::Fingerprint;
 use super::record::{Accepted, RecipientNo, Record};
 use super::{Centre, Receipt, Refusal, Submission};
+use crate::lane::{LaneMark, LaneRule};
 use crate::limits;
 use crate::machine::Out;
 use crate::message::{AgentName, TenantName};
@@ -25,7 +26,11 @@ impl Centre {
         let online = queue.live.is_some();
         let not_before = message.not_before.filter(|at| *at > now);
         let not_before = not_before.filter(|_| !self.policy.planted.is(Planted::PushBeforeDue));
-        let seq = not_before.map_or(queue.seq_last + 1, |_| 0);
+        let lane = LaneMark::new(message.lane.as_str(), message.rule).lane();
+        let seq = match not_before {
+            Some(_) => 0,
+            None => self.number_in_lane(recipient, lane, false),
+        };
         let accepted = Accepted {
             at: now,
             id: message.id,
@@ -49,10 +54,16 @@ impl Centre {
             sender: &message.sender,
             content_type: &message.content_type,
             data: &message.data,
+            rule: message.rule,
         };
-        let record = match not_before {
-            None => Record::Accepted(accepted),
-            Some(not_before) => Record::Scheduled {
+        let record = match (message.rule, not_before) {
+            (LaneRule::Block, None) => Record::Accepted(accepted),
+            (LaneRule::Block, Some(not_before)) => Record::Scheduled {
+                not_before,
+                accepted,
+            },
+            (rule, not_before) => Record::AcceptedUnder {
+                rule,
                 not_before,
                 accepted,
             },

@@ -8,6 +8,7 @@ extern crate std;
 mod acks;
 mod damage;
 mod golden;
+mod lanes;
 mod operate;
 mod push;
 mod random;
@@ -57,6 +58,7 @@ fn message(number: u8, to: &str) -> Submission {
         to: agent(to),
         kind: TypeName::parse("document.insert").unwrap(),
         lane: LaneName::default_lane(),
+        rule: LaneRule::Block,
         key: None,
         fingerprint: [number; 16],
         body_sha256: [number; 32],
@@ -215,6 +217,7 @@ impl World {
             cursor,
             highest: None,
             centre_epoch,
+            parked: vec![],
         });
         match reply {
             Reply::Ready(welcome) => welcome,
@@ -258,6 +261,7 @@ impl World {
                 outcome: Outcome::default(),
                 duration_ms: 0,
                 traceparent: String::new(),
+                next_at: None,
             },
         }
     }

@@ -62,7 +62,7 @@ impl Centre {
             accepted,
             seq,
             attempt,
-            generation,
+            generation: generation.into(),
         };
         let push = self.with_planted_defect(recipient, push);
         self.write(

@@ -6,27 +6,34 @@
 //! it to be worked on again, with the attempt counted and the repeat declared (I10, I23).
 //!
 //! One message of a lane is worked on at a time, in the order of arrival, which is the centre's
-//! order (I6). Messages of different lanes are worked on side by side.
+//! order (I6). Messages of different lanes are worked on side by side. What is behind a message that
+//! failed waits for it, passes it or is held, as that message's [rule](crate::lane::LaneRule) says.
 //!
 //! Left out on purpose: what the work is (a sink's business), and how an acknowledgement travels
 //! (a poster's business: it takes what is owed and says what arrived).
 
+mod lanes;
 mod record;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
-pub use record::{Record, Worked, decode_record};
+pub use lanes::ParkedLane;
+pub use record::{Record, Worked, decode_envelope, decode_record};
+use state::RunningAttempt;
 pub use state::{AckOwed, OwedStage, State};
 
 use crate::ack::{Outcome, Stage};
+use crate::lane::LaneRule;
+use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
-use crate::message::{LaneName, MessageId};
+use crate::message::{LaneName, MessageId, TypeName};
 use crate::planted::Planted;
 use crate::record::RecordError;
 use crate::retry::RetryPolicy;
 use crate::time::{Duration, Timestamp};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -38,6 +45,8 @@ pub struct Policy {
     pub workers: u32,
     /// How a message that failed is tried again.
     pub retry: RetryPolicy,
+    /// The same for messages of these types. Default: none.
+    pub types: BTreeMap<TypeName, RetryPolicy>,
     /// A defect planted by a test; none otherwise.
     pub planted: Planted,
 }
@@ -47,8 +56,23 @@ impl Default for Policy {
         Self {
             workers: 8,
             retry: RetryPolicy::default(),
+            types: BTreeMap::new(),
             planted: Planted::None,
         }
+    }
+}
+
+impl Policy {
+    /// How a message of this type is tried again.
+    pub fn retry_of(&self, kind: Option<&TypeName>) -> &RetryPolicy {
+        let own = kind.and_then(|kind| self.types.get(kind));
+        own.unwrap_or(&self.retry)
+    }
+
+    /// The longest wait that any type allows.
+    fn wait_max(&self) -> Duration {
+        let waits = self.types.values().map(|retry| retry.delay_max);
+        waits.fold(self.retry.delay_max, Duration::max)
     }
 }
 
@@ -65,10 +89,23 @@ pub struct Arrival {
     pub attempt: u32,
     /// Its lane.
     pub lane: LaneName,
+    /// What its failure means for the messages behind it.
+    pub rule: LaneRule,
+    /// Its type, where the envelope could be read.
+    pub kind: Option<TypeName>,
     /// Attempts before it is dead, when the sender said so.
     pub attempts_max: Option<u32>,
     /// The envelope as it came: raw JSON.
     pub envelope: Bytes,
+}
+
+/// A lane that somebody at the centre lets go on: the one that this life of a message has parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The message.
+    pub id: MessageId,
+    /// Which life of it.
+    pub generation: u32,
 }
 
 /// What can happen to the site.
@@ -86,6 +123,9 @@ pub enum Input {
         /// No message below this number will ever be pushed again.
         oldest_replayable: u64,
     },
+    /// The centre says that these lanes go on. Repeated at each connect until the site no longer
+    /// names them, so it need not be answered.
+    Resumed(Vec<Resumed>),
     /// Work ended.
     Worked {
         /// The message.
@@ -142,6 +182,17 @@ pub enum WorkResult {
         outcome: Outcome,
         /// When the back office asked to be tried again, if it did.
         retry_after: Option<Duration>,
+    },
+    /// Nobody can ever work on it: it cannot be parsed. It is dead at once.
+    Unusable(Outcome),
+    /// The back office is working on it and has not answered: it is asked again. No attempt has
+    /// failed, and the next question belongs to the same one; but after
+    /// [`limits::STILL_WORKING_MAX`] of these answers the attempt has failed.
+    StillWorking {
+        /// What it said.
+        outcome: Outcome,
+        /// When it asked to be asked again, if it did.
+        ask_after: Option<Duration>,
     },
 }
 
@@ -201,7 +252,7 @@ pub enum Reply {
 }
 
 /// What a site says of itself at `ready`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Life of the site's store.
     pub epoch: u64,
@@ -213,6 +264,8 @@ pub struct Standing {
     pub cursor: u64,
     /// Highest number that has arrived, or will never come.
     pub highest: u64,
+    /// Its parked lanes, at most [`limits::PARKED_LANES_TOLD_MAX`].
+    pub parked: Vec<ParkedLane>,
 }
 
 /// How many messages of this site are where.
@@ -235,6 +288,10 @@ pub struct Counters {
     pub dead: u64,
     /// Owed to the centre.
     pub owed: u64,
+    /// Lanes that are parked.
+    pub lanes_parked: u64,
+    /// Of those waiting, the ones in parked lanes.
+    pub held: u64,
 }
 
 /// The site.
@@ -288,13 +345,15 @@ impl Site {
             }
             return false;
         }
-        let record = Record::Inboxed {
+        let record = Record::TakenIn {
             at: now,
             id,
             generation,
             seq: arrival.seq,
             attempt: arrival.attempt,
             lane: arrival.lane.clone(),
+            rule: arrival.rule,
+            kind: arrival.kind.clone(),
             attempts_max: arrival.attempts_max,
             envelope: &arrival.envelope,
         };
@@ -341,15 +400,25 @@ impl Site {
     /// Starts as much work as there are workers and lanes free for it.
     fn start_work(&mut self, now: Timestamp, out: &mut Out<Self>) {
         while !self.stopping && self.state.running() < self.policy.workers {
-            let Some(next) = self.state.next_work(now, self.policy.retry.delay_max) else {
+            let Some(next) = self.state.next_work(now, self.policy.wait_max()) else {
                 return;
             };
-            if next.attempt > next.attempts_max.unwrap_or(self.policy.retry.attempts_max) {
+            let retry = self.policy.retry_of(next.kind.as_ref());
+            if next.attempt > next.attempts_max.unwrap_or(retry.attempts_max) {
                 // Only a crash in the last attempt leads here: it counted (I23).
                 self.give_up(next.id, next.generation, next.attempt - 1, now, out);
                 continue;
             }
             let (id, generation, attempt) = (next.id, next.generation, next.attempt);
+            if !next.over.is_empty() {
+                let record = Record::Passed {
+                    at: now,
+                    id,
+                    generation,
+                    over: next.over,
+                };
+                self.write(&record, out);
+            }
             self.write(
                 &Record::WorkStarted {
                     at: now,
@@ -406,35 +475,10 @@ impl Site {
         out: &mut Out<Self>,
     ) {
         // An answer to an attempt that is not running is an echo from before a restart.
-        let Some(attempts_max) = self.state.running_attempt(id, generation, attempt) else {
+        let Some(running) = self.state.running_attempt(id, generation, attempt) else {
             return;
         };
-        let attempts_max = attempts_max.unwrap_or(self.policy.retry.attempts_max);
-        let worked = match result {
-            WorkResult::Done(outcome) => Worked::Done(outcome.bounded()),
-            WorkResult::Rejected(outcome) => Worked::Rejected(outcome.bounded()),
-            WorkResult::Failed { outcome, .. }
-                if self.policy.planted.is(Planted::AcknowledgeFailure) =>
-            {
-                Worked::Done(outcome)
-            }
-            WorkResult::Failed { outcome, .. } if attempt >= attempts_max => {
-                Worked::Dead(outcome.bounded())
-            }
-            WorkResult::Failed {
-                outcome,
-                retry_after,
-            } => {
-                let delay = self.policy.retry.delay_after(id, attempt);
-                let delay =
-                    retry_after.map_or(delay, |asked| asked.min(self.policy.retry.delay_max));
-                Worked::Again {
-                    not_before: now + delay,
-                    outcome: outcome.bounded(),
-                }
-            }
-        };
-        let ended = !matches!(worked, Worked::Again { .. });
+        let worked = self.judge((id, attempt), &running, result, now);
         self.write(
             &Record::Worked {
                 at: now,
@@ -446,8 +490,69 @@ impl Site {
             },
             out,
         );
-        if ended {
-            out.effect(Effect::Owing);
+        out.effect(Effect::Owing);
+        self.start_work(now, out);
+    }
+
+    /// What an attempt's result comes to.
+    fn judge(
+        &self,
+        (id, attempt): (MessageId, u32),
+        running: &RunningAttempt,
+        result: WorkResult,
+        now: Timestamp,
+    ) -> Worked {
+        let retry = self.policy.retry_of(running.kind.as_ref());
+        let attempts_max = running.attempts_max.unwrap_or(retry.attempts_max);
+        let (outcome, asked) = match result {
+            WorkResult::Done(outcome) => return Worked::Done(outcome.bounded()),
+            WorkResult::Rejected(outcome) => return Worked::Rejected(outcome.bounded()),
+            WorkResult::Unusable(outcome) => return Worked::Dead(outcome.bounded()),
+            WorkResult::StillWorking { outcome, ask_after }
+                if running.still_working < limits::STILL_WORKING_MAX =>
+            {
+                // Never at once: a back office that is busy would be asked as fast as it answers.
+                let wait = retry.asked(ask_after.unwrap_or_default().max(retry.delay_first));
+                return Worked::StillWorking {
+                    not_before: now + wait,
+                    outcome: outcome.bounded(),
+                };
+            }
+            WorkResult::StillWorking { outcome, ask_after } => (outcome, ask_after),
+            WorkResult::Failed {
+                outcome,
+                retry_after,
+            } => (outcome, retry_after),
+        };
+        if self.policy.planted.is(Planted::AcknowledgeFailure) {
+            return Worked::Done(outcome);
+        }
+        if attempt >= attempts_max {
+            return Worked::Dead(outcome.bounded());
+        }
+        let delay = asked.map_or_else(
+            || retry.delay_after(id, attempt),
+            |asked| retry.asked(asked),
+        );
+        Worked::Again {
+            not_before: now + delay,
+            outcome: outcome.bounded(),
+        }
+    }
+
+    /// Lets parked lanes go on that are parked for the reasons named.
+    fn resume(&mut self, lanes: &[Resumed], now: Timestamp, out: &mut Out<Self>) {
+        for &Resumed { id, generation } in lanes {
+            let Some(lane) = self.state.parked_by(id, generation).cloned() else {
+                continue;
+            };
+            let record = Record::LaneResumed {
+                at: now,
+                lane,
+                id,
+                generation,
+            };
+            self.write(&record, out);
         }
         self.start_work(now, out);
     }
@@ -504,6 +609,10 @@ impl Machine for Site {
                     };
                     self.write(&record, out);
                 }
+                Reply::Done
+            }
+            Input::Resumed(lanes) => {
+                self.resume(&lanes, now, out);
                 Reply::Done
             }
             Input::Worked {
@@ -615,7 +724,7 @@ impl Worked {
             Worked::Done(_) => Some(Stage::Acknowledged),
             Worked::Rejected(_) => Some(Stage::Rejected),
             Worked::Dead(_) => Some(Stage::Dead),
-            Worked::Again { .. } => None,
+            Worked::Again { .. } | Worked::StillWorking { .. } => None,
         }
     }
 
@@ -625,7 +734,18 @@ impl Worked {
             Worked::Done(outcome)
             | Worked::Rejected(outcome)
             | Worked::Dead(outcome)
-            | Worked::Again { outcome, .. } => outcome,
+            | Worked::Again { outcome, .. }
+            | Worked::StillWorking { outcome, .. } => outcome,
+        }
+    }
+
+    /// When the message is tried again, if it is.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        match self {
+            Worked::Again { not_before, .. } | Worked::StillWorking { not_before, .. } => {
+                Some(*not_before)
+            }
+            Worked::Done(_) | Worked::Rejected(_) | Worked::Dead(_) => None,
         }
     }
 }

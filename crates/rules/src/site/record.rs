@@ -1,8 +1,9 @@
 //! What a site writes down: its state is these records and nothing else.
 
 use crate::ack::Outcome;
+use crate::lane::LaneRule;
 use crate::machine::Position;
-use crate::message::{LaneName, MessageId};
+use crate::message::{LaneName, MessageId, TypeName};
 use crate::record::RecordError;
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -27,7 +28,7 @@ pub enum Record<'a> {
         /// Life of the store.
         epoch: u64,
     },
-    /// A message arrived: seen.
+    /// A message arrived: seen. Only read; what is written today is [`Record::TakenIn`].
     Inboxed {
         /// When.
         at: Timestamp,
@@ -107,7 +108,7 @@ pub enum Record<'a> {
         id: MessageId,
         /// Which life of it.
         generation: u32,
-        /// Its [`Record::Inboxed`], as written.
+        /// Its [`Record::TakenIn`] or [`Record::Inboxed`], as written.
         inboxed: &'a [u8],
     },
     /// These records are damaged. Messages may be missing that the centre knows to be here, so the
@@ -123,6 +124,66 @@ pub enum Record<'a> {
         /// When.
         at: Timestamp,
     },
+    /// A message arrived: seen.
+    TakenIn {
+        /// When.
+        at: Timestamp,
+        /// Its id.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// Its number among this site's messages.
+        seq: u64,
+        /// Number of the push that brought it.
+        attempt: u32,
+        /// Its lane.
+        lane: LaneName,
+        /// What its failure means for the messages behind it.
+        rule: LaneRule,
+        /// Its type, where the envelope could be read.
+        kind: Option<TypeName>,
+        /// Attempts before it is dead, when the sender said so.
+        attempts_max: Option<u32>,
+        /// The envelope as it came: raw JSON.
+        envelope: &'a [u8],
+    },
+    /// A message goes on although others of its lane, which came before it, wait for their next
+    /// attempts: they are skipped, as their rule allows.
+    Passed {
+        /// When.
+        at: Timestamp,
+        /// The message that goes on.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+        /// Those that it passes, and which lives of them.
+        over: Vec<(MessageId, u32)>,
+    },
+    /// Somebody at the centre lets a parked lane go on.
+    LaneResumed {
+        /// When it was heard here.
+        at: Timestamp,
+        /// The lane.
+        lane: LaneName,
+        /// The message whose end had parked it.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+    },
+}
+
+/// The envelope in the record of an arrival, or in a copy of that.
+///
+/// # Errors
+/// The bytes are of a newer schema, no record, or a record of another kind.
+pub fn decode_envelope(bytes: &[u8]) -> Result<&[u8], RecordError> {
+    match decode_record(bytes)? {
+        Record::Inboxed { envelope, .. } | Record::TakenIn { envelope, .. } => Ok(envelope),
+        Record::Carried { inboxed, .. } => decode_envelope(inboxed),
+        _ => Err(RecordError::Inconsistent(
+            "it is not a message of the inbox",
+        )),
+    }
 }
 
 /// How an attempt ended.
@@ -140,6 +201,13 @@ pub enum Worked {
         /// Not before this instant.
         not_before: Timestamp,
         /// Why it failed.
+        outcome: Outcome,
+    },
+    /// The back office has not answered yet: it is asked again, and the attempt goes on.
+    StillWorking {
+        /// Not before this instant.
+        not_before: Timestamp,
+        /// What it said.
         outcome: Outcome,
     },
 }

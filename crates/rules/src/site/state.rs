@@ -1,18 +1,18 @@
 //! The site's state, and what each record does to it.
 
+use super::lanes::{Items, Key, Lanes, ParkedLane};
 use super::record::{Record, Worked};
 use super::{Counters, Standing};
 use crate::ack::Stage;
-use crate::hash::Map;
+use crate::lane::LaneRule;
+use crate::limits;
 use crate::machine::Position;
-use crate::message::{LaneName, MessageId};
+use crate::message::{LaneName, MessageId, TypeName};
 use crate::record::RecordError;
 use crate::time::{Duration, Timestamp};
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-
-type Key = (MessageId, u32);
 
 /// Everything a site knows. Derived from records alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,14 +24,10 @@ pub struct State {
     cursor: u64,
     /// Numbers that arrived above the cursor.
     above_cursor: BTreeSet<u64>,
-    messages: Map<Key, Item>,
+    messages: Items,
     /// Ended and told messages by number: what a higher floor lets go.
     told: BTreeMap<u64, Vec<Key>>,
-    lanes: BTreeMap<LaneName, VecDeque<Key>>,
-    /// Heads of lanes that may run, in order of arrival.
-    runnable: BTreeMap<Position, LaneName>,
-    /// Heads of lanes that wait for an instant.
-    delayed: BTreeSet<(Timestamp, LaneName)>,
+    lanes: Lanes,
     /// What is owed, by the position of the record that made it so: a number that stays the same
     /// when a record before it is damaged.
     owed: BTreeMap<Position, Owed>,
@@ -42,17 +38,21 @@ pub struct State {
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Item {
-    inboxed: Position,
+pub(super) struct Item {
+    pub(super) inboxed: Position,
     seq: u64,
     /// Number of the push that brought it last.
     push: u32,
     attempt: u32,
     attempts_max: Option<u32>,
     lane: LaneName,
+    rule: LaneRule,
+    kind: Option<TypeName>,
     phase: Phase,
-    /// Its entry among the delayed.
-    not_before: Option<Timestamp>,
+    /// It waits for this instant.
+    pub(super) not_before: Option<Timestamp>,
+    /// Times in a row that the back office said of this attempt that it goes on.
+    still_working: u32,
     /// A crash cut an attempt short.
     interrupted: bool,
     /// Acknowledgements of it that are owed.
@@ -82,6 +82,16 @@ pub enum OwedStage {
     Stored(Timestamp),
     /// It ended; how, stands in the [`Record::Worked`] at this position.
     Ended(Stage, Position),
+    /// An attempt came to no end; why, and when the next try is, stands in the [`Record::Worked`] at
+    /// this position.
+    Again {
+        /// [`Stage::Retrying`] or [`Stage::Working`].
+        stage: Stage,
+        /// The attempt.
+        attempt: u32,
+        /// The record.
+        worked: Position,
+    },
 }
 
 /// One acknowledgement owed to the centre.
@@ -93,7 +103,7 @@ pub struct AckOwed {
     pub id: MessageId,
     /// Which life of it.
     pub generation: u32,
-    /// For a receipt, the push that brought it; else the attempt that ended it.
+    /// For a receipt, the push that brought it; else the attempt that is spoken of.
     pub attempt: u32,
     /// What it says.
     pub stage: OwedStage,
@@ -106,8 +116,19 @@ pub(super) struct NextWork {
     pub(super) generation: u32,
     pub(super) attempt: u32,
     pub(super) attempts_max: Option<u32>,
+    pub(super) kind: Option<TypeName>,
     pub(super) inboxed: Position,
     pub(super) interrupted: bool,
+    /// Those of its lane that it passes.
+    pub(super) over: Vec<Key>,
+}
+
+/// An attempt that is running.
+#[derive(Clone, Debug)]
+pub(super) struct RunningAttempt {
+    pub(super) attempts_max: Option<u32>,
+    pub(super) kind: Option<TypeName>,
+    pub(super) still_working: u32,
 }
 
 const UNKNOWN: RecordError = RecordError::Inconsistent("it names a message that never arrived");
@@ -130,21 +151,38 @@ impl State {
                 attempts_max,
                 ..
             } => {
+                let item = self.new_item(position, *seq, *attempt, lane, *attempts_max);
+                self.take_in(position, (*id, *generation), item, *at);
+            }
+            Record::TakenIn {
+                at,
+                id,
+                generation,
+                seq,
+                attempt,
+                lane,
+                rule,
+                kind,
+                attempts_max,
+                ..
+            } => {
                 let item = Item {
-                    inboxed: position,
-                    seq: *seq,
-                    push: *attempt,
-                    attempt: 0,
-                    attempts_max: *attempts_max,
-                    lane: lane.clone(),
-                    phase: Phase::Waiting,
-                    not_before: None,
-                    // The record of an earlier arrival, and of work on it, may be a damaged one.
-                    interrupted: *attempt > 1 && !self.damaged.is_empty(),
-                    owed: 0,
+                    rule: *rule,
+                    kind: kind.clone(),
+                    ..self.new_item(position, *seq, *attempt, lane, *attempts_max)
                 };
                 self.take_in(position, (*id, *generation), item, *at);
             }
+            Record::Passed { id, generation, .. } => {
+                let item = self.messages.get(&(*id, *generation)).ok_or(UNKNOWN)?;
+                self.lanes.passed(&item.lane);
+            }
+            Record::LaneResumed {
+                lane,
+                id,
+                generation,
+                ..
+            } => self.lanes.resume(lane, (*id, *generation), &self.messages),
             Record::Repeated {
                 at,
                 id,
@@ -167,21 +205,27 @@ impl State {
                 ..
             } => {
                 let key = (*id, *generation);
-                self.unschedule(&key);
                 let item = self.messages.get_mut(&key).ok_or(UNKNOWN)?;
                 if item.phase != Phase::Running {
                     self.counters.running += 1;
                 }
                 item.phase = Phase::Running;
+                if item.attempt != *attempt {
+                    item.still_working = 0;
+                }
                 item.attempt = *attempt;
+                item.not_before = None;
+                let lane = item.lane.clone();
+                self.lanes.begin(&lane, key, &self.messages);
             }
             Record::Worked {
                 id,
                 generation,
+                attempt,
                 worked,
                 ..
             } => {
-                self.work_ended(position, (*id, *generation), worked)?;
+                self.work_ended(position, (*id, *generation), *attempt, worked)?;
             }
             Record::Posted { numbers, .. } => numbers.iter().for_each(|number| self.told(*number)),
             Record::Floor {
@@ -198,15 +242,9 @@ impl State {
             }
             Record::Carried { id, generation, .. } => {
                 let item = self.messages.get_mut(&(*id, *generation)).ok_or(UNKNOWN)?;
-                let before = core::mem::replace(&mut item.inboxed, position);
+                item.inboxed = position;
                 let lane = item.lane.clone();
-                if let Some(lane) = self.runnable.remove(&before) {
-                    self.runnable.insert(position, lane);
-                }
-                debug_assert!(
-                    self.lanes.contains_key(&lane),
-                    "a waiting message stands in its lane"
-                );
+                self.lanes.moved(&lane, &self.messages);
             }
         }
         Ok(())
@@ -220,33 +258,47 @@ impl State {
             self.store_epoch = epoch;
         }
         self.counters.running = 0;
-        let heads: Vec<Key> = self
-            .lanes
-            .values()
-            .filter_map(|lane| lane.front().copied())
-            .collect();
-        for item in heads.iter().chain(self.lanes.values().flatten()) {
-            let Some(item) = self.messages.get_mut(item) else {
-                continue;
-            };
+        for item in self.messages.values_mut() {
             if item.phase == Phase::Running {
                 item.phase = Phase::Waiting;
                 item.interrupted = true;
+                item.still_working = 0;
             }
         }
-        for key in heads {
-            self.schedule(&key);
+        self.lanes.stop_all(&self.messages);
+    }
+
+    fn new_item(
+        &self,
+        inboxed: Position,
+        seq: u64,
+        push: u32,
+        lane: &LaneName,
+        attempts_max: Option<u32>,
+    ) -> Item {
+        Item {
+            inboxed,
+            seq,
+            push,
+            attempt: 0,
+            attempts_max,
+            lane: lane.clone(),
+            rule: LaneRule::Block,
+            kind: None,
+            phase: Phase::Waiting,
+            not_before: None,
+            still_working: 0,
+            // The record of an earlier arrival, and of work on it, may be a damaged one.
+            interrupted: push > 1 && !self.damaged.is_empty(),
+            owed: 0,
         }
     }
 
     fn take_in(&mut self, position: Position, key: Key, item: Item, at: Timestamp) {
         self.advance_cursor(item.seq);
-        let lane = self.lanes.entry(item.lane.clone()).or_default();
-        lane.push_back(key);
-        if lane.len() == 1 {
-            self.runnable.insert(item.inboxed, item.lane.clone());
-        }
+        let lane = item.lane.clone();
         self.messages.insert(key, item);
+        self.lanes.take_in(&lane, key, &self.messages);
         self.counters.arrived += 1;
         self.counters.waiting += 1;
         self.owe(position, key, OwedStage::Stored(at));
@@ -276,42 +328,13 @@ impl State {
         }
     }
 
-    /// The head of a lane waits for a worker, or for its instant.
-    fn schedule(&mut self, key: &Key) {
-        let Some(item) = self.messages.get(key) else {
-            return;
-        };
-        if item.phase != Phase::Waiting {
-            return;
-        }
-        match item.not_before {
-            Some(at) => {
-                self.delayed.insert((at, item.lane.clone()));
-            }
-            None => {
-                self.runnable.insert(item.inboxed, item.lane.clone());
-            }
-        }
-    }
-
-    /// The message waits no longer.
-    fn unschedule(&mut self, key: &Key) {
-        let Some(item) = self.messages.get_mut(key) else {
-            return;
-        };
-        self.runnable.remove(&item.inboxed);
-        if let Some(at) = item.not_before.take() {
-            self.delayed.remove(&(at, item.lane.clone()));
-        }
-    }
-
     fn work_ended(
         &mut self,
         position: Position,
         key: Key,
+        attempt: u32,
         worked: &Worked,
     ) -> Result<(), RecordError> {
-        self.unschedule(&key);
         let item = self.messages.get_mut(&key).ok_or(UNKNOWN)?;
         match item.phase {
             Phase::Running => self.counters.running -= 1,
@@ -319,51 +342,74 @@ impl State {
             Phase::Waiting => {}
             Phase::Ended(..) => return Ok(()),
         }
-        let lane = item.lane.clone();
-        let Some(stage) = worked.stage() else {
-            item.phase = Phase::Waiting;
-            if let Worked::Again { not_before, .. } = worked {
-                item.not_before = Some(*not_before);
+        match worked {
+            Worked::Again { not_before, .. } => {
+                item.still_working = 0;
+                self.wait(position, key, attempt, *not_before, Stage::Retrying);
             }
-            if self.is_head(&lane, &key) {
-                self.schedule(&key);
+            Worked::StillWorking { not_before, .. } => {
+                item.still_working += 1;
+                self.wait(position, key, attempt, *not_before, Stage::Working);
             }
-            return Ok(());
-        };
-        item.phase = Phase::Ended(stage, position);
-        self.leave_lane(&lane, &key);
-        self.counters.waiting -= 1;
-        match stage {
-            Stage::Acknowledged | Stage::Stored => self.counters.done += 1,
-            Stage::Rejected => self.counters.rejected += 1,
-            Stage::Dead => self.counters.dead += 1,
+            Worked::Done(_) => self.end(position, key, Stage::Acknowledged),
+            Worked::Rejected(_) => self.end(position, key, Stage::Rejected),
+            Worked::Dead(_) => self.end(position, key, Stage::Dead),
         }
-        self.owe(position, key, OwedStage::Ended(stage, position));
         Ok(())
     }
 
-    fn is_head(&self, lane: &LaneName, key: &Key) -> bool {
-        let queue = self.lanes.get(lane);
-        queue.and_then(|queue| queue.front()) == Some(key)
-    }
-
-    /// Takes a message out of its lane; when it was the head, the next one waits for a worker.
-    fn leave_lane(&mut self, lane: &LaneName, key: &Key) {
-        let was_head = self.is_head(lane, key);
-        let Some(queue) = self.lanes.get_mut(lane) else {
+    /// The message waits to be tried again.
+    fn wait(
+        &mut self,
+        position: Position,
+        key: Key,
+        attempt: u32,
+        not_before: Timestamp,
+        stage: Stage,
+    ) {
+        let Some(item) = self.messages.get_mut(&key) else {
             return;
         };
-        // It is the head, except after damage: the search ends at once.
-        if let Some(place) = queue.iter().position(|other| other == key) {
-            queue.remove(place);
+        item.phase = Phase::Waiting;
+        item.not_before = Some(not_before);
+        let (lane, rule) = (item.lane.clone(), item.rule);
+        match rule {
+            LaneRule::Skip => self
+                .lanes
+                .wait_aside(&lane, key, not_before, &self.messages),
+            LaneRule::Block | LaneRule::Park => self.lanes.wait(&lane, &self.messages),
         }
-        match queue.front().copied() {
-            None => {
-                self.lanes.remove(lane);
+        let stage = OwedStage::Again {
+            stage,
+            attempt,
+            worked: position,
+        };
+        self.owe(position, key, stage);
+    }
+
+    fn end(&mut self, position: Position, key: Key, stage: Stage) {
+        let Some(item) = self.messages.get_mut(&key) else {
+            return;
+        };
+        item.phase = Phase::Ended(stage, position);
+        item.not_before = None;
+        let (lane, rule) = (item.lane.clone(), item.rule);
+        self.lanes.leave(&lane, &key, &self.messages);
+        self.counters.waiting -= 1;
+        match stage {
+            Stage::Rejected => self.counters.rejected += 1,
+            Stage::Dead => self.counters.dead += 1,
+            _ => self.counters.done += 1,
+        }
+        match stage {
+            Stage::Rejected | Stage::Dead if rule == LaneRule::Park => {
+                self.lanes.park(&lane, key, &self.messages);
             }
-            Some(head) if was_head => self.schedule(&head),
-            Some(_) => {}
+            Stage::Rejected | Stage::Dead => {}
+            // Done once more with success, the message that had parked the lane lets it go on.
+            _ => self.lanes.resume(&lane, key, &self.messages),
         }
+        self.owe(position, key, OwedStage::Ended(stage, position));
     }
 
     fn told(&mut self, number: Position) {
@@ -429,10 +475,27 @@ impl State {
 
     /// How many messages are where.
     pub fn counters(&self) -> Counters {
+        let (mut lanes_parked, mut held) = (0, 0);
+        for lane in self.lanes.parked() {
+            lanes_parked += 1;
+            held += lane.held;
+        }
         Counters {
             owed: self.owed.len() as u64,
+            lanes_parked,
+            held,
             ..self.counters
         }
+    }
+
+    /// The parked lanes, in the order of their names.
+    pub fn parked(&self) -> impl Iterator<Item = ParkedLane> {
+        self.lanes.parked()
+    }
+
+    /// The lane that this life of a message has parked.
+    pub(super) fn parked_by(&self, id: MessageId, generation: u32) -> Option<&LaneName> {
+        self.lanes.parked_by((id, generation))
     }
 
     /// Whether all that was said about the message has been told, so that telling it again is news.
@@ -456,40 +519,36 @@ impl State {
         id: MessageId,
         generation: u32,
         attempt: u32,
-    ) -> Option<Option<u32>> {
+    ) -> Option<RunningAttempt> {
         let item = self.messages.get(&(id, generation))?;
-        (item.phase == Phase::Running && item.attempt == attempt).then_some(item.attempts_max)
+        let is_it = item.phase == Phase::Running && item.attempt == attempt;
+        is_it.then(|| RunningAttempt {
+            attempts_max: item.attempts_max,
+            kind: item.kind.clone(),
+            still_working: item.still_working,
+        })
     }
 
-    /// The head of a lane that may run at `now`: what waited for an instant first, then by arrival.
-    ///
-    /// One that would wait longer than `wait_max` got its instant before the clock was set back, and
-    /// waits no longer (I21).
+    /// The message to work on at `now`; see [`Lanes::next`].
     pub(super) fn next_work(&self, now: Timestamp, wait_max: Duration) -> Option<NextWork> {
-        let due = self.delayed.first().filter(|(at, _)| *at <= now);
-        let too_far = || {
-            let last = self.delayed.last();
-            last.filter(|(at, _)| *at > now + wait_max)
-        };
-        let due = due.or_else(too_far).map(|(_, lane)| lane);
-        let lane = due.or_else(|| self.runnable.first_key_value().map(|(_, lane)| lane))?;
-        let &(id, generation) = self.lanes.get(lane)?.front()?;
-        let item = self.messages.get(&(id, generation))?;
+        let key = self.lanes.next(now, wait_max)?;
+        let item = self.messages.get(&key)?;
+        // An attempt that the back office has not answered goes on.
+        let begins = u32::from(item.still_working == 0);
         Some(NextWork {
-            id,
-            generation,
-            attempt: item.attempt + 1,
+            id: key.0,
+            generation: key.1,
+            attempt: item.attempt + begins,
             attempts_max: item.attempts_max,
+            kind: item.kind.clone(),
             inboxed: item.inboxed,
             interrupted: item.interrupted,
+            over: self.lanes.passes(&item.lane, &key).collect(),
         })
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        match self.runnable.is_empty() {
-            false => Some(Timestamp(i64::MIN)),
-            true => self.delayed.first().map(|(at, _)| *at),
-        }
+        self.lanes.next_due()
     }
 
     pub(super) fn owed(&self, at_most: usize) -> Vec<AckOwed> {
@@ -499,6 +558,7 @@ impl State {
             let attempt = match owed.stage {
                 OwedStage::Stored(_) => item.map_or(1, |item| item.push),
                 OwedStage::Ended(..) => item.map_or(1, |item| item.attempt),
+                OwedStage::Again { attempt, .. } => attempt,
             };
             let Owed {
                 id,
@@ -529,6 +589,11 @@ impl State {
             floor: self.floor,
             cursor: self.cursor,
             highest: self.above_cursor.last().copied().unwrap_or(self.cursor),
+            parked: self
+                .lanes
+                .parked()
+                .take(limits::PARKED_LANES_TOLD_MAX)
+                .collect(),
         }
     }
 
@@ -537,8 +602,8 @@ impl State {
     }
 
     pub(super) fn inboxed_before(&self, before: Position) -> Vec<(MessageId, u32, Position)> {
-        let waiting = self.lanes.values().flatten();
-        let items = waiting.filter_map(|key| self.messages.get(key).map(|item| (key, item)));
+        let waiting = self.lanes.each();
+        let items = waiting.filter_map(|key| self.messages.get(&key).map(|item| (key, item)));
         items
             .filter(|(_, item)| item.inboxed < before)
             .map(|(key, item)| (key.0, key.1, item.inboxed))
@@ -546,14 +611,11 @@ impl State {
     }
 
     pub(super) fn oldest_needed(&self) -> Position {
-        let waiting = self
-            .lanes
-            .values()
-            .flatten()
-            .filter_map(|key| self.messages.get(key));
+        let waiting = self.lanes.each();
+        let waiting = waiting.filter_map(|key| self.messages.get(&key));
         let inboxed = waiting.map(|item| item.inboxed).min();
         let owed = self.owed.values().filter_map(|owed| match owed.stage {
-            OwedStage::Ended(_, worked) => Some(worked),
+            OwedStage::Ended(_, worked) | OwedStage::Again { worked, .. } => Some(worked),
             OwedStage::Stored(_) => None,
         });
         [inboxed, owed.min()]

@@ -7,6 +7,7 @@ extern crate std;
 
 mod damage;
 mod golden;
+mod lanes;
 mod owed;
 mod random;
 mod work;
@@ -40,6 +41,8 @@ fn arrival(number: u8, lane: &str) -> Arrival {
         seq: number.into(),
         attempt: 1,
         lane: LaneName::parse(lane).unwrap(),
+        rule: LaneRule::Block,
+        kind: None,
         attempts_max: None,
         envelope: Bytes::from_static(b"{}"),
     }
@@ -207,7 +210,7 @@ impl World {
     fn owes(&mut self) -> Vec<(u8, Stage, u32)> {
         let stage = |owed: &AckOwed| match owed.stage {
             OwedStage::Stored(_) => Stage::Stored,
-            OwedStage::Ended(stage, _) => stage,
+            OwedStage::Ended(stage, _) | OwedStage::Again { stage, .. } => stage,
         };
         self.owed()
             .iter()

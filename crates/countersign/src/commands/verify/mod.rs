@@ -210,7 +210,9 @@ impl Reading {
                 break;
             }
             let mut digest = None;
-            if let SiteRecord::Inboxed { envelope, .. } = &record {
+            if let SiteRecord::Inboxed { envelope, .. } | SiteRecord::TakenIn { envelope, .. } =
+                &record
+            {
                 let head = lists::head(envelope);
                 if let Some(name) = head.to {
                     self.checker.name_site(number, name);
@@ -339,6 +341,9 @@ fn at_of_site(record: &SiteRecord<'_>) -> Option<countersign_rules::Timestamp> {
     match record {
         SiteRecord::Started { at, .. }
         | SiteRecord::Inboxed { at, .. }
+        | SiteRecord::TakenIn { at, .. }
+        | SiteRecord::Passed { at, .. }
+        | SiteRecord::LaneResumed { at, .. }
         | SiteRecord::Repeated { at, .. }
         | SiteRecord::WorkStarted { at, .. }
         | SiteRecord::Worked { at, .. }
@@ -355,7 +360,7 @@ fn at_of_ack(record: &countersign_rules::ack::AckRecord) -> Option<countersign_r
     use countersign_rules::ack::AckRecord;
     match record {
         AckRecord::Started { at, .. } | AckRecord::Marked { at } => Some(*at),
-        AckRecord::Given(ack) => Some(ack.at),
+        AckRecord::Given(ack) | AckRecord::GivenNext { ack, .. } => Some(ack.at),
         _ => None,
     }
 }

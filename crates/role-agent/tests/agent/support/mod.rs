@@ -37,6 +37,7 @@ impl Site {
 
     pub(crate) fn options(&self) -> Options {
         let retry = RetryPolicy {
+            immediate: 0,
             attempts_max: 3,
             delay_first: Duration::from_millis(5),
             delay_max: Duration::from_millis(20),

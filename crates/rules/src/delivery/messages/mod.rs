@@ -11,6 +11,7 @@ mod tests;
 
 use super::record::{Cause, End, RecipientNo, Seq};
 use crate::hash;
+use crate::lane::LaneMark;
 use crate::machine::Position;
 use crate::message::MessageId;
 use crate::record::RecordError;
@@ -55,12 +56,15 @@ pub(super) struct Message {
     pub(super) last: Position,
     /// While it is unfinished, the end of its life; then when it ended, by the retention clock.
     pub(super) instant: Timestamp,
-    /// Its number. While it is held it has none, and this is the instant when it is due.
+    /// Its number. While it is held it has none, and this is the instant when it is due; while it is
+    /// held in a parked lane, its place there.
     pub(super) seq: Seq,
     pub(super) recipient: RecipientNo,
     pub(super) bytes: u32,
     pub(super) pushes: u32,
-    pub(super) generation: u32,
+    /// Its lane, and whether its failure parks it.
+    pub(super) lane: LaneMark,
+    pub(super) generation: u16,
     /// Its neighbours among its recipient's unfinished ones, or among all finished ones.
     pub(super) before: Option<Handle>,
     pub(super) behind: Option<Handle>,
@@ -72,6 +76,8 @@ pub(super) struct Message {
 pub(super) enum Standing {
     /// Not due yet.
     Held,
+    /// In a lane that is parked, or that was and has not caught up. Never pushed in this life.
+    InParkedLane,
     /// Never pushed in this life.
     Fresh,
     /// Has to be pushed again.
@@ -86,12 +92,12 @@ pub(super) enum Standing {
 /// Enough of a digest to tell a retry from a mistake. Nobody gains by forging it: the key, which is
 /// the sender's own, is compared whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Fingerprint([u8; 6]);
+pub(super) struct Fingerprint([u8; 4]);
 
 impl Fingerprint {
     pub(super) fn of(digest: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, ..] = digest;
-        Self([a, b, c, d, e, f])
+        let [a, b, c, d, ..] = digest;
+        Self([a, b, c, d])
     }
 }
 
@@ -108,8 +114,9 @@ impl Message {
         }
     }
 
+    /// Whether it stands in no queue, and so has no number.
     pub(super) fn is_held(&self) -> bool {
-        self.standing == Standing::Held
+        matches!(self.standing, Standing::Held | Standing::InParkedLane)
     }
 
     /// Its number; zero while it has none.
@@ -371,7 +378,7 @@ impl Messages {
     }
 
     /// Begins another life of a message that had ended.
-    pub(super) fn revive(&mut self, handle: Handle, generation: u32) {
+    pub(super) fn revive(&mut self, handle: Handle, generation: u16) {
         let message = self.change(handle);
         message.standing = Standing::Fresh;
         message.instant = FOR_EVER;

@@ -16,6 +16,7 @@ fn message(number: u64, key: bool) -> Message {
         recipient: 0,
         bytes: 10,
         pushes: 0,
+        lane: LaneMark::new("default", Default::default()),
         generation: 1,
         before: None,
         behind: None,

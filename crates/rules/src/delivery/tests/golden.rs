@@ -36,6 +36,7 @@ fn accepted() -> Accepted<'static> {
         sender: "erp",
         content_type: "text/xml",
         data: b"\"<a/>\"",
+        rule: LaneRule::Block,
     }
 }
 
@@ -222,6 +223,62 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
                 paused: true,
                 reason: "stocktaking",
                 by: "ada",
+            },
+        ),
+        (
+            "accepted_under",
+            Record::AcceptedUnder {
+                rule: LaneRule::Park,
+                not_before: Some(AT),
+                accepted: Accepted {
+                    rule: LaneRule::Park,
+                    ..accepted()
+                },
+            },
+        ),
+        (
+            "attempted",
+            Record::Attempted {
+                at: AT,
+                id: id(1),
+                stage: Stage::Retrying,
+                attempt: 2,
+                occurred_at: AT,
+                outcome: outcome(),
+                duration_ms: 300,
+                next_at: Some(AT),
+                previous: 5,
+            },
+        ),
+        (
+            "lane_parked",
+            Record::LaneParked {
+                at: AT,
+                recipient: 1,
+                lane: LaneName::default_lane(),
+                id: id(1),
+                generation: 2,
+            },
+        ),
+        (
+            "lane_resumed",
+            Record::LaneResumed {
+                at: AT,
+                recipient: 1,
+                lane: LaneName::default_lane(),
+                id: id(1),
+                generation: 2,
+                reason: "corrected",
+                by: "ada",
+            },
+        ),
+        (
+            "lane_heard",
+            Record::LaneHeard {
+                at: AT,
+                recipient: 1,
+                id: id(1),
+                generation: 2,
             },
         ),
     ]

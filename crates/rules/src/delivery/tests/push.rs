@@ -392,6 +392,7 @@ fn ready_having(world: &mut World, cursor: Seq, highest: Seq) {
         cursor,
         highest: Some(highest),
         centre_epoch: 1,
+        parked: vec![],
     });
 }
 
@@ -411,6 +412,7 @@ fn what_arrives_over_the_older_connection_meanwhile_does_not_make_a_store_look_s
         cursor: 0,
         highest: Some(0),
         centre_epoch: 1,
+        parked: vec![],
     });
     assert_eq!(world.pushed(), []);
 }
@@ -424,6 +426,7 @@ fn ready_with_floor(world: &mut World, floor: Seq, cursor: Seq) -> Welcome {
         cursor,
         highest: Some(cursor),
         centre_epoch: 1,
+        parked: vec![],
     });
     match reply {
         Reply::Ready(Some(welcome)) => welcome,

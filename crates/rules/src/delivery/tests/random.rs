@@ -12,6 +12,12 @@ enum Happens {
         fingerprint: u8,
         life_s: Option<u8>,
         wait_s: Option<u8>,
+        lane: u8,
+        rule: u8,
+    },
+    ResumeLane {
+        who: u8,
+        lane: u8,
     },
     Cancel {
         message: u8,
@@ -56,8 +62,10 @@ enum Happens {
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
-        6 => (0..2u8, any::<Option<u8>>(), 0..2u8, any::<Option<u8>>(), any::<Option<u8>>())
-            .prop_map(|(to, key, fingerprint, life_s, wait_s)| Happens::Send {
+        6 => (0..2u8, any::<Option<u8>>(), 0..2u8, any::<Option<u8>>(), any::<Option<u8>>(), 0..2u8, 0..3u8)
+            .prop_map(|(to, key, fingerprint, life_s, wait_s, lane, rule)| Happens::Send {
+                lane,
+                rule,
                 to,
                 key: key.map(|key| key % 8),
                 fingerprint,
@@ -67,12 +75,13 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => any::<u8>().prop_map(|message| Happens::Cancel { message }),
         2 => any::<u8>().prop_map(|message| Happens::Reprocess { message }),
         1 => (0..2u8, any::<bool>()).prop_map(|(who, paused)| Happens::Pause { who, paused }),
+        2 => (0..2u8, 0..2u8).prop_map(|(who, lane)| Happens::ResumeLane { who, lane }),
         2 => (0..2u8).prop_map(|who| Happens::Connect { who }),
         3 => (0..4u8, 0..20u8, any::<u8>()).prop_map(|(connection, epoch, cursor)| {
             Happens::Ready { connection, epoch: epoch.saturating_sub(17), cursor }
         }),
         1 => (0..4u8).prop_map(|connection| Happens::Disconnect { connection }),
-        6 => (0..2u8, any::<u8>(), 0..4u8, 0..4u8, 0..12u8).prop_map(
+        6 => (0..2u8, any::<u8>(), 0..5u8, 0..4u8, 0..12u8).prop_map(
             |(who, message, stage, attempt, generation)| Happens::Ack {
                 who,
                 message,
@@ -90,11 +99,13 @@ fn happens() -> impl Strategy<Value = Happens> {
 }
 
 const NAMES: [&str; 2] = ["lyon", "nice"];
-const STAGES: [Stage; 4] = [
+const LANES: [&str; 2] = ["a", "b"];
+const STAGES: [Stage; 5] = [
     Stage::Stored,
     Stage::Acknowledged,
     Stage::Rejected,
     Stage::Dead,
+    Stage::Retrying,
 ];
 
 /// A world that things happen to.
@@ -131,9 +142,14 @@ impl Random {
                 fingerprint,
                 life_s,
                 wait_s,
+                lane,
+                rule,
             } => {
+                let rules = [LaneRule::Block, LaneRule::Skip, LaneRule::Park];
                 self.sent = self.sent.wrapping_add(1);
                 let _ = world.submit(Submission {
+                    lane: LaneName::parse(LANES[usize::from(lane)]).unwrap(),
+                    rule: rules[usize::from(rule)],
                     key: key.map(|key| [key + 1; 16]),
                     fingerprint: [fingerprint; 16],
                     expires_at: life_s.map(|s| world.now + Duration::from_secs(s.into())),
@@ -160,6 +176,15 @@ impl Random {
                     tenant: tenant(),
                     agent: agent(NAMES[usize::from(who)]),
                     paused,
+                    reason: String::new(),
+                    by: String::from("ada"),
+                });
+            }
+            Happens::ResumeLane { who, lane } => {
+                world.input(Input::ResumeLane {
+                    tenant: tenant(),
+                    agent: agent(NAMES[usize::from(who)]),
+                    lane: LaneName::parse(LANES[usize::from(lane)]).unwrap(),
                     reason: String::new(),
                     by: String::from("ada"),
                 });

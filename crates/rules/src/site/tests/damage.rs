@@ -3,7 +3,7 @@
 use super::*;
 
 fn is_inboxed(number: u8) -> impl Fn(&Record<'_>) -> bool {
-    move |record| matches!(record, Record::Inboxed { id: of, .. } if *of == id(number))
+    move |record| matches!(record, Record::TakenIn { id: of, .. } if *of == id(number))
 }
 
 #[test]

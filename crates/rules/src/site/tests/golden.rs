@@ -91,6 +91,46 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
             },
         ),
         ("marked", Record::Marked { at: AT }),
+        (
+            "taken_in",
+            Record::TakenIn {
+                at: AT,
+                id: id(1),
+                generation: 1,
+                seq: 300,
+                attempt: 2,
+                lane: LaneName::default_lane(),
+                rule: LaneRule::Park,
+                kind: Some(TypeName::parse("document.insert").unwrap()),
+                attempts_max: Some(4),
+                envelope: b"{}",
+            },
+        ),
+        (
+            "passed",
+            Record::Passed {
+                at: AT,
+                id: id(1),
+                generation: 1,
+                over: vec![(id(2), 1)],
+            },
+        ),
+        (
+            "lane_resumed",
+            Record::LaneResumed {
+                at: AT,
+                lane: LaneName::default_lane(),
+                id: id(1),
+                generation: 2,
+            },
+        ),
+        (
+            "worked_still_working",
+            worked(Worked::StillWorking {
+                not_before: AT,
+                outcome: outcome("http-202"),
+            }),
+        ),
     ]
 }
 

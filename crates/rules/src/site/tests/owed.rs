@@ -36,12 +36,35 @@ fn at_most_as_many_are_taken_as_asked_for() {
 }
 
 #[test]
-fn a_failure_that_will_be_tried_again_is_not_owed() {
+fn each_failed_attempt_is_owed_with_its_own_number_and_before_the_end() {
     let mut world = World::new();
     world.arrive_all([1]);
     world.post_all();
     world.worked(1, 1, failed());
-    assert_eq!(world.owes(), []);
+    world.pass(Duration::from_secs(1));
+    world.worked(1, 2, failed());
+    world.pass(Duration::from_secs(2));
+    world.worked(1, 3, done());
+    assert_eq!(
+        world.owes(),
+        [
+            (1, Stage::Retrying, 1),
+            (1, Stage::Retrying, 2),
+            (1, Stage::Acknowledged, 3)
+        ]
+    );
+    world.restart();
+    assert_eq!(world.owes().len(), 3);
+    let OwedStage::Again { worked, .. } = world.owed()[0].stage else {
+        panic!("it was to be tried again")
+    };
+    assert!(world.site.oldest_needed() <= worked, "its words are kept");
+    let record = decode_record(&world.records[worked as usize - 1]).unwrap();
+    let Record::Worked { worked, at, .. } = record else {
+        panic!("{record:?}")
+    };
+    assert!(worked.next_at() > Some(at));
+    assert_eq!(worked.outcome(), &outcome("http-503"));
 }
 
 #[test]
@@ -120,7 +143,8 @@ fn the_cursor_is_the_highest_number_below_which_all_arrived() {
             centre_epoch: 5,
             floor: 1,
             cursor: 4,
-            highest: 4
+            highest: 4,
+            parked: vec![],
         }
     );
 }

@@ -1,7 +1,7 @@
 //! Any inputs in any order: order, limits and memory hold, and records, image and state agree.
 
 use super::*;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -9,12 +9,20 @@ enum Happens {
     Arrive {
         number: u8,
         lane: u8,
+        rule: u8,
         attempt: u8,
         attempts_max: Option<u8>,
     },
     Work {
         which: u8,
         how: u8,
+    },
+    Resume {
+        which: u8,
+    },
+    /// What has parked a lane comes once more.
+    AgainFirst {
+        which: u8,
     },
     Post {
         at_most: u8,
@@ -38,15 +46,18 @@ enum Happens {
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
-        6 => (1..40u8, 0..3u8, 1..4u8, any::<Option<u8>>()).prop_map(
-            |(number, lane, attempt, max)| Happens::Arrive {
+        6 => (1..40u8, 0..3u8, 0..3u8, 1..4u8, any::<Option<u8>>()).prop_map(
+            |(number, lane, rule, attempt, max)| Happens::Arrive {
                 number,
                 lane,
+                rule,
                 attempt,
                 attempts_max: max.map(|max| max % 3 + 1),
             }
         ),
-        6 => (any::<u8>(), 0..5u8).prop_map(|(which, how)| Happens::Work { which, how }),
+        6 => (any::<u8>(), 0..8u8).prop_map(|(which, how)| Happens::Work { which, how }),
+        2 => any::<u8>().prop_map(|which| Happens::Resume { which }),
+        2 => any::<u8>().prop_map(|which| Happens::AgainFirst { which }),
         3 => (0..9u8).prop_map(|at_most| Happens::Post { at_most }),
         1 => (1..12u8, 1..40u8).prop_map(|(epoch, oldest)| Happens::Welcome {
             epoch: 1 + epoch / 11,
@@ -63,11 +74,14 @@ fn happens() -> impl Strategy<Value = Happens> {
 struct Random {
     world: World,
     lanes: BTreeMap<MessageId, u8>,
+    rules: BTreeMap<MessageId, LaneRule>,
+    ended: BTreeSet<(MessageId, u32)>,
     running: Vec<Work>,
     /// First attempts per lane, in the order they began, and arrivals per lane.
     begun: BTreeMap<u8, Vec<MessageId>>,
     arrived: BTreeMap<u8, Vec<MessageId>>,
     snapshot: Option<(usize, Vec<u8>)>,
+    checked: usize,
 }
 
 impl Random {
@@ -75,10 +89,13 @@ impl Random {
         let mut random = Random {
             world: World::with(policy),
             lanes: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            ended: BTreeSet::new(),
             running: vec![],
             begun: BTreeMap::new(),
             arrived: BTreeMap::new(),
             snapshot: None,
+            checked: 0,
         };
         for one in happenings {
             random.happen(one);
@@ -93,13 +110,17 @@ impl Random {
             Happens::Arrive {
                 number,
                 lane,
+                rule,
                 attempt,
                 attempts_max,
             } => {
+                let rule = [LaneRule::Block, LaneRule::Skip, LaneRule::Park][usize::from(rule)];
+                let rule = *self.rules.entry(id(number)).or_insert(rule);
                 let lane = *self.lanes.entry(id(number)).or_insert(lane);
                 let forgotten = u64::from(number) < world.standing().floor;
                 let new = world.arrive(Arrival {
                     attempt: attempt.into(),
+                    rule,
                     attempts_max: attempts_max.map(Into::into),
                     ..arrival(number, ["a", "b", "c"][usize::from(lane)])
                 });
@@ -116,9 +137,38 @@ impl Random {
                 let result = match how {
                     0 | 1 => done(),
                     2 => WorkResult::Rejected(outcome("http-422")),
+                    3 => WorkResult::Unusable(outcome("envelope-malformed")),
+                    4 => WorkResult::StillWorking {
+                        outcome: outcome("http-202"),
+                        ask_after: None,
+                    },
                     _ => failed(),
                 };
-                world.worked(work.id.0[0], work.attempt, result);
+                world.input(Input::Worked {
+                    id: work.id,
+                    generation: work.generation,
+                    attempt: work.attempt,
+                    result,
+                    duration_ms: 4,
+                });
+            }
+            Happens::Resume { which } => {
+                let parked = world.standing().parked;
+                if let Some(lane) = parked.get(usize::from(which) % parked.len().max(1)) {
+                    let (id, generation) = (lane.by, lane.generation);
+                    world.input(Input::Resumed(vec![Resumed { id, generation }]));
+                }
+            }
+            Happens::AgainFirst { which } => {
+                let parked = world.standing().parked;
+                if let Some(lane) = parked.get(usize::from(which) % parked.len().max(1)) {
+                    world.arrive(Arrival {
+                        generation: lane.generation + 1,
+                        seq: 200,
+                        rule: LaneRule::Park,
+                        ..arrival(lane.by.0[0], lane.lane.as_str())
+                    });
+                }
             }
             Happens::Post { at_most } => {
                 let owed = world.owed();
@@ -176,9 +226,10 @@ impl Random {
     }
 
     fn check_step(&mut self) {
+        let mut begun = vec![];
         for work in self.world.works() {
             let lane = self.lanes[&work.id];
-            if work.attempt == 1 {
+            if work.attempt == 1 && work.generation == 1 {
                 self.begun.entry(lane).or_default().push(work.id);
             }
             let same_lane = |other: &Work| self.lanes[&other.id] == lane;
@@ -188,21 +239,62 @@ impl Random {
             );
             let record = &self.world.records[work.inboxed as usize - 1];
             let of = match decode_record(record).unwrap() {
-                Record::Inboxed { id, .. } | Record::Carried { id, .. } => id,
+                Record::TakenIn { id, .. } | Record::Carried { id, .. } => id,
                 other => panic!("{other:?}"),
             };
             assert_eq!(of, work.id);
+            begun.push(work.clone());
             self.running.push(work);
         }
         assert!(self.running.len() <= self.world.policy.workers as usize);
         assert_eq!(self.running.len(), self.world.counters().running as usize);
-        for (lane, begun) in &self.begun {
+        for (lane, begun) in &mut self.begun {
+            // Asked again because the back office was still working on it: no other attempt.
+            let mut seen = BTreeSet::new();
+            begun.retain(|id| seen.insert(*id));
             let arrived = &self.arrived[lane];
             assert_eq!(begun[..], arrived[..begun.len()], "order of arrival");
         }
+        self.check_rules(&begun);
         let counters = self.world.counters();
         let ended = counters.done + counters.rejected + counters.dead;
         assert_eq!(counters.arrived, counters.waiting + ended);
+    }
+
+    /// What begins goes past none that is not ended, but for those that let it; and in a parked lane
+    /// runs nothing but what parked it.
+    fn check_rules(&mut self, begun: &[Work]) {
+        let records = self.world.records.iter();
+        for record in records.skip(self.checked) {
+            if let Record::Worked {
+                id,
+                generation,
+                worked,
+                ..
+            } = decode_record(record).unwrap()
+                && worked.stage().is_some()
+            {
+                self.ended.insert((id, generation));
+            }
+        }
+        self.checked = self.world.records.len();
+        let parked: Vec<_> = self.world.site.state().parked().collect();
+        for work in begun {
+            let lane = self.lanes[&work.id];
+            let name = ["a", "b", "c"][usize::from(lane)];
+            if let Some(parked) = parked.iter().find(|parked| parked.lane.as_str() == name) {
+                assert!(work.id == parked.by && work.generation > parked.generation);
+                continue;
+            }
+            if work.generation > 1 {
+                continue;
+            }
+            let arrived = self.arrived[&lane].iter();
+            for earlier in arrived.take_while(|other| **other != work.id) {
+                let is_over = self.ended.contains(&(*earlier, 1));
+                assert!(is_over || self.rules[earlier] == LaneRule::Skip);
+            }
+        }
     }
 
     fn check_end(&self) {

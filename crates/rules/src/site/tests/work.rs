@@ -17,7 +17,7 @@ fn a_message_is_kept_owed_as_stored_and_worked_on() {
     );
     let record = decode_record(&world.records[work.inboxed as usize - 1]).unwrap();
     assert!(
-        matches!(record, Record::Inboxed { id: of, envelope: b"{}", .. } if of == id(1)),
+        matches!(record, Record::TakenIn { id: of, envelope: b"{}", .. } if of == id(1)),
         "{record:?}"
     );
     world.worked(1, 1, done());
@@ -230,7 +230,7 @@ fn a_long_waiting_message_is_copied_forward_and_worked_on_from_its_copy() {
     let Record::Carried { inboxed, .. } = record else {
         panic!("{record:?}")
     };
-    assert!(matches!(decode_record(inboxed), Ok(Record::Inboxed { .. })));
+    assert!(matches!(decode_record(inboxed), Ok(Record::TakenIn { .. })));
 }
 
 #[test]
