@@ -10,7 +10,7 @@ use countersign_rules::delivery::{
 use countersign_rules::{
     AgentName, Duration, LaneRule, MessageId, Position, TenantName, Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the operator's configuration says, where a promise depends on it.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub(crate) struct Centre {
     doubted: Position,
     pub(crate) damaged: Vec<Position>,
     pub(crate) reckoned: BTreeSet<Position>,
+    /// Batches that went to the archive, longest ago first: what stands there alone.
+    pub(crate) archived: VecDeque<(u64, Vec<MessageId>)>,
     /// Kinds of records that this checker does not know.
     pub(crate) not_understood: u64,
 }
@@ -273,6 +275,11 @@ impl Checker {
                 ..
             } => self.carried(at, *id, accepted, *previous),
             Record::AgedOut { count, .. } => self.aged_out(*count),
+            Record::Archived {
+                batch, messages, ..
+            } => self.archived(*batch, messages),
+            Record::Recalled { batch, message, .. } => self.recalled(*batch, message.id),
+            Record::ArchiveAged { below, .. } => self.archive_aged(*below),
             Record::SiteSetBack { recipient, .. } => self.site_lost(*recipient, position),
             Record::AcksDamaged { .. } => self.doubt_receipts(position),
             Record::Damaged { damaged, .. } => {
@@ -873,22 +880,5 @@ impl Checker {
             ..*life
         };
         self.centre.recipient(before.recipient).wait(seq, id);
-    }
-
-    fn aged_out(&mut self, count: u32) {
-        let mut left = count;
-        while left > 0 {
-            let Some(key) = self.lives.ended.pop_front() else {
-                break;
-            };
-            let is_current = self.lives.current(key.id) == key;
-            let ended = self.lives.get(key).is_some_and(|life| life.end.is_some());
-            if is_current && ended {
-                self.figures.forgotten += 1;
-                self.close(key);
-                self.lives.forget(key);
-                left -= 1;
-            }
-        }
     }
 }

@@ -16,6 +16,7 @@ mod acks;
 mod centre;
 mod close;
 mod finish;
+mod forgotten;
 mod lives;
 mod outside;
 mod report;

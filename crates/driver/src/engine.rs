@@ -88,6 +88,12 @@ impl<M: Machine, T> Engine<M, T> {
         self.out.is_empty() && self.effects.is_empty() && self.replies.is_empty()
     }
 
+    /// Why the machine cannot go on, if it cannot: nothing gathered since the last seal may be let
+    /// out any more.
+    pub fn failure(&self) -> Option<&str> {
+        self.out.failure()
+    }
+
     /// The machine, for questions.
     pub fn machine(&self) -> &M {
         &self.machine

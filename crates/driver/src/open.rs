@@ -1,7 +1,7 @@
 //! From a data directory back to a machine that knows everything it knew.
 
 use crate::Engine;
-use countersign_journal::{Files, Log, NewStore, Options, Position, Recovered};
+use countersign_journal::{Files, Log, NewStore, Options, Position, ReadError, Recovered};
 use countersign_rules::machine::Machine;
 use countersign_rules::record::RecordError;
 
@@ -35,6 +35,9 @@ pub enum OpenError {
         /// Why.
         source: RecordError,
     },
+    /// What the machine keeps outside the journal cannot be read.
+    #[error("{0}")]
+    Machine(String),
     /// The journal could not be read.
     #[error("the journal could not be read: {0}")]
     Read(countersign_journal::ReadError),
@@ -87,6 +90,7 @@ pub fn open<M: Machine, F: Files, T>(
     if let Some(refused) = refused {
         return Err(refused);
     }
+    damaged.extend(supply(&mut machine, &log)?);
     let engine = Engine::new(machine, log.next_position());
     Ok(Opened {
         engine,
@@ -95,4 +99,32 @@ pub fn open<M: Machine, F: Files, T>(
         damaged,
         replayed_bytes,
     })
+}
+
+/// Reads back what the machine keeps outside the journal and has lost. Tells which records of it
+/// are damaged, so that it stays lost.
+fn supply<M: Machine, F: Files>(machine: &mut M, log: &Log<F>) -> Result<Vec<Position>, OpenError> {
+    let reader = log.reader();
+    let lacking = machine.lacking().map_err(OpenError::Machine)?;
+    if !lacking.is_empty() {
+        tracing::info!(
+            records = lacking.len(),
+            "what was kept beside the journal is built again from it"
+        );
+    }
+    let mut damaged = Vec::new();
+    for position in lacking {
+        match reader.read(position) {
+            Ok(record) => {
+                let supplied = machine.supply(&record);
+                supplied.map_err(|source| OpenError::Record { position, source })?;
+            }
+            Err(error @ ReadError::Io { .. }) => return Err(OpenError::Read(error)),
+            Err(error) => {
+                tracing::error!(position, %error, "a record that is needed cannot be read");
+                damaged.push(position);
+            }
+        }
+    }
+    Ok(damaged)
 }

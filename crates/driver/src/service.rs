@@ -75,6 +75,10 @@ pub enum StopReason {
     /// recovers from what is on disk.
     #[error("the journal failed: {0}")]
     JournalFailed(String),
+    /// The machine cannot read what it has to know: nothing that rests on it was answered.
+    /// Restarting builds it again from the journal.
+    #[error("{0}")]
+    MachineFailed(String),
 }
 
 /// A running loop.
@@ -259,6 +263,9 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
         let stop = Arc::clone(&self.stop);
         let (mut stopping, mut drained) = (false, false);
         let reason = loop {
+            if let Some(why) = self.engine.failure() {
+                break StopReason::MachineFailed(why.to_owned());
+            }
             self.hand_over();
             if drained && self.writing.is_none() && self.engine.is_idle() {
                 break StopReason::Asked;
@@ -310,7 +317,8 @@ impl<M: Machine, O: Outlet<M>> Running<M, O> {
     /// Gives the journal what has gathered, if it has nothing to do. A batch without records waits
     /// for nothing.
     fn hand_over(&mut self) {
-        while self.writing.is_none() && !self.engine.is_idle() {
+        let goes_on = |engine: &Engine<_, _>| engine.failure().is_none() && !engine.is_idle();
+        while self.writing.is_none() && goes_on(&self.engine) {
             let mut sealed = self.engine.seal();
             let Some(batch) = sealed.batch.take() else {
                 self.let_out(sealed);

@@ -61,6 +61,16 @@ impl LaneMark {
         LaneHash(self.0 >> 1)
     }
 
+    /// For records.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// What [`LaneMark::bits`] gave.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Whether the failure of the message parks its lane.
     pub(crate) fn parks(self) -> bool {
         self.0 & 1 == 1

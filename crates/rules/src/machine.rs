@@ -2,6 +2,7 @@
 
 use crate::record::RecordError;
 use crate::time::Timestamp;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use serde::Serialize;
@@ -41,6 +42,24 @@ pub trait Machine: Sized + Send + 'static {
     /// # Errors
     /// The record is of a version or kind that this program does not know.
     fn restore(&mut self, position: Position, record: &[u8]) -> Result<(), RecordError>;
+
+    /// What it keeps outside its state and the journal, and has lost: the positions of the records
+    /// that hold it. Asked once, after every record was restored.
+    ///
+    /// # Errors
+    /// What it keeps cannot be read, in the words of whoever keeps it.
+    fn lacking(&mut self) -> Result<Vec<Position>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Takes back what stands in one of the records that it named as [`Machine::lacking`].
+    ///
+    /// # Errors
+    /// It is another record than was named.
+    fn supply(&mut self, record: &[u8]) -> Result<(), RecordError> {
+        let _ = record;
+        Err(RecordError::Inconsistent("nothing was lacking"))
+    }
 
     /// First step of a process, after every record was restored.
     fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>);
@@ -114,6 +133,7 @@ pub struct Step<E, R> {
     ends: Vec<u32>,
     effects: Vec<E>,
     reply: Option<R>,
+    failed: Option<String>,
 }
 
 impl<E, R> Step<E, R> {
@@ -125,6 +145,7 @@ impl<E, R> Step<E, R> {
             ends: Vec::new(),
             effects: Vec::new(),
             reply: None,
+            failed: None,
         }
     }
 
@@ -146,6 +167,17 @@ impl<E, R> Step<E, R> {
     pub fn reply(&mut self, reply: R) {
         debug_assert!(self.reply.is_none(), "an input is answered once");
         self.reply = Some(reply);
+    }
+
+    /// Says that the machine cannot go on, because it cannot read what it has to know. Nothing that
+    /// was not let out before may be let out any more; a restart begins from what is durable.
+    pub fn fail(&mut self, why: String) {
+        self.failed.get_or_insert(why);
+    }
+
+    /// Why the machine cannot go on, if it cannot.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// Takes the answer to the input just stepped.

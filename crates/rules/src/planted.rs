@@ -16,6 +16,8 @@ pub enum Planted {
     PushForeignBody,
     /// I3: idempotency keys are not remembered over a restart.
     ForgetKeys,
+    /// I3: the keys of messages in the archive are not looked for.
+    ForgetArchivedKeys,
     /// I4: a message leaves the pending ones without reaching a final state.
     DropOnDisconnect,
     /// I6: what was pushed in vain goes to the end of its queue.

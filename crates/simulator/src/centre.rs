@@ -87,7 +87,13 @@ impl Role for Centre {
     }
 
     fn fresh(world: &World, _host: Host) -> Self {
-        Centre::new(world.scenario.centre_policy(world.bug))
+        let policy = world.scenario.centre_policy(world.bug);
+        Centre::with_archive(policy, world.archive.found())
+    }
+
+    fn beside(world: &World, _host: Host) -> Self {
+        let policy = world.scenario.centre_policy(world.bug);
+        Centre::with_archive(policy, world.archive.copy().found())
     }
 
     fn durable(world: &mut World, _host: Host, position: Position, payload: &[u8]) {
@@ -166,6 +172,11 @@ impl Role for Centre {
             Effect::Resume { connection, lanes } => {
                 world.send_down(connection, DownMessage::Resumed { lanes });
             }
+            Effect::BatchRecorded { batch } => {
+                world.stats.batches_archived += 1;
+                let input = Input::BatchRecorded { batch };
+                world.give::<Centre>(host, input, Ticket::Nobody);
+            }
             Effect::CopyForward { id, accepted } => {
                 if let Some(accepted) = world.read::<Centre>(host, accepted) {
                     world.stats.copied_forward += 1;
@@ -213,9 +224,9 @@ impl Role for Centre {
             centre, checker, ..
         } = world;
         if let Some(running) = &centre.running {
-            let state = running.engine.machine().state();
+            let centre = running.engine.machine();
             checker.judge(Invariant::I1, |history| {
-                i1_state_knows_every_receipt(history, state)
+                i1_state_knows_every_receipt(history, centre)
             });
         }
         for number in 0..world.agents.len() {

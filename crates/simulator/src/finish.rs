@@ -81,15 +81,16 @@ impl World {
         let Some(running) = &centre.running else {
             return;
         };
-        let state = running.engine.machine().state();
+        let centre = running.engine.machine();
+        let state = centre.state();
         checker.judge(Invariant::I1, |history| {
-            i1_state_knows_every_receipt(history, state)
+            i1_state_knows_every_receipt(history, centre)
         });
         checker.judge(Invariant::I4, |history| {
             i4_counters_equal_records(history, state)
         });
         checker.judge(Invariant::I11, |history| {
-            i11_the_first_end_stands(history, state)
+            i11_the_first_end_stands(history, centre)
         });
         checker.judge_records(|records| records.counters(state.counters()));
         checker.judge_all_records();
@@ -115,7 +116,7 @@ impl World {
     fn compare_rebuilt(&mut self) {
         let fork = self.centre.files.fork(self.scenario.seed);
         let (options, identity) = (self.centre.options.clone(), self.centre.identity);
-        let fresh = Centre::fresh(self, Host::Centre);
+        let fresh = Centre::beside(self, Host::Centre);
         let opened = countersign_driver::open::<_, _, Ticket>(fresh, fork, options, identity);
         match opened {
             Ok(opened) => {
@@ -190,7 +191,7 @@ impl World {
             copy.flip_bit(name, random.below(*bytes), random.below(8) as u8);
             self.stats.flips += 1;
             let opened =
-                countersign_driver::open(M::fresh(self, host), copy, options.clone(), identity);
+                countersign_driver::open(M::beside(self, host), copy, options.clone(), identity);
             let opened: Opened<M, SimFiles, Ticket> = match opened {
                 Ok(opened) => opened,
                 Err(error) => {

@@ -24,6 +24,10 @@ pub(crate) enum Given {
 pub(crate) trait Role: Machine {
     fn node(world: &mut World, host: Host) -> &mut Node<Self>;
     fn fresh(world: &World, host: Host) -> Self;
+    /// One to look at a copy of the store with, while the world goes on.
+    fn beside(world: &World, host: Host) -> Self {
+        Self::fresh(world, host)
+    }
     /// A record became durable.
     fn durable(world: &mut World, host: Host, position: Position, payload: &[u8]);
     fn reply(world: &mut World, host: Host, ticket: Ticket, reply: Self::Reply);
@@ -369,13 +373,14 @@ impl World {
 
     /// A host comes up from what its disk holds.
     pub(crate) fn start<M: Role>(&mut self, host: Host, life: u64) {
-        let machine = M::fresh(self, host);
         let interrupted = self.random.below(25);
         let clock = self.clock(host);
         let node = M::node(self, host);
         if node.life != life || node.is_up() {
             return;
         }
+        let machine = M::fresh(self, host);
+        let node = M::node(self, host);
         let amid_open = node.is_armed(CrashPoint::AmidOpen);
         if amid_open {
             node.files.stop_after(interrupted);

@@ -11,7 +11,7 @@ use crate::history::{History, said};
 pub use countersign_checker::Invariant;
 use countersign_rules::MessageId;
 use countersign_rules::ack::Stage;
-use countersign_rules::delivery::{End, Place, State};
+use countersign_rules::delivery::{Centre, End, Place, State};
 use std::fmt;
 
 /// A broken promise.
@@ -101,10 +101,10 @@ fn i1_what_was_confirmed_is_there(history: &History, event: &Event) -> Verdicts 
 }
 
 /// I1, of the state: every confirmed message is known.
-pub fn i1_state_knows_every_receipt(history: &History, state: &State) -> Verdicts {
+pub fn i1_state_knows_every_receipt(history: &History, centre: &Centre) -> Verdicts {
     let confirmed = history.requests.iter().filter_map(|request| request.id);
     for id in confirmed {
-        if state.place(id).is_none() {
+        if centre.place(id).is_none() {
             let says = format!("{id} was confirmed and the centre does not know it");
             return broken(Invariant::I1, [id], says);
         }
@@ -658,7 +658,7 @@ pub fn i28_records_equal_state(live: &State, rebuilt: &State) -> Verdicts {
 }
 
 /// I11, at the end: each message ended as its owner first said, or its life was over before.
-pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
+pub fn i11_the_first_end_stands(history: &History, centre: &Centre) -> Verdicts {
     for (agent, ack) in history.acks.values() {
         let id = ack.item.message;
         let Some(message) = history.messages.get(&id) else {
@@ -668,7 +668,7 @@ pub fn i11_the_first_end_stands(history: &History, state: &State) -> Verdicts {
         if !is_its_word || !is_end(ack.item.stage) {
             continue;
         }
-        if !matches!(state.place(id), Some(Place::Ended(_))) {
+        if !matches!(centre.place(id), Some(Place::Ended(_))) {
             let says = format!("{id} was acknowledged durably and has not ended");
             return broken(Invariant::I11, [id], says);
         }

@@ -22,6 +22,7 @@ pub mod planted;
 
 mod acks;
 mod agents;
+mod archive;
 mod centre;
 mod checker;
 mod faults;
@@ -69,6 +70,7 @@ pub fn run(
     stats.runs = 1;
     stats.quiet_runs = u64::from(quiet);
     stats.virtual_us = world.virtual_us();
+    stats.batches_lost = world.archive.lost();
     let digest = world.checker.digest();
     Run {
         stats,

@@ -63,6 +63,11 @@ pub const PLANTED: &[PlantedBug] = &[
     rules("push-foreign-body", Invariant::I2, InRules::PushForeignBody),
     rules("forget-keys", Invariant::I3, InRules::ForgetKeys),
     rules(
+        "forget-archived-keys",
+        Invariant::I3,
+        InRules::ForgetArchivedKeys,
+    ),
+    rules(
         "drop-on-disconnect",
         Invariant::I4,
         InRules::DropOnDisconnect,

@@ -70,6 +70,10 @@ pub struct Scenario {
     pub snapshot_every_bytes: u64,
     /// Journal bytes beyond which long-lived messages are copied forward.
     pub carry_beyond_bytes: u64,
+    /// Messages that have ended and stay in the centre's memory.
+    pub remembered_max: u64,
+    /// Messages that go to the archive together.
+    pub archive_batch: usize,
     /// Half the longest pause between two decisions of the operator, in microseconds.
     pub operator_pause_us: u64,
     /// Mean pause between two faults, in microseconds.
@@ -120,6 +124,8 @@ impl Scenario {
             stale_bytes: one_of(&[0, 1]) == 1,
             rules: [Rules::Block, Rules::Any, Rules::Park][one_of(&[0, 1, 1, 2]) as usize],
             immediate: one_of(&[0, 1, 3]) as u32,
+            remembered_max: one_of(&[0, 2, 10, 65_536]),
+            archive_batch: one_of(&[1, 3]) as usize,
         }
     }
 
@@ -142,6 +148,8 @@ impl Scenario {
                 true => Duration::ZERO,
                 false => Duration::from_millis(500),
             },
+            remembered_max: self.remembered_max,
+            archive_batch: self.archive_batch,
             planted: PlantedBug::in_rules(bug),
             ..delivery::Policy::default()
         }

@@ -43,6 +43,8 @@ pub struct Stats {
     pub snapshots: u64,
     pub segments_trimmed: u64,
     pub copied_forward: u64,
+    pub batches_archived: u64,
+    pub batches_lost: u64,
     pub appends_without_space: u64,
     pub flips: u64,
     pub flips_reported: u64,
@@ -90,7 +92,7 @@ impl Stats {
         sum!(runs quiet_runs virtual_us sent confirmed unknown refused repeated refused_for_space
             accepted processed rejected dead expired cancelled reprocessed operated pushes pushes_again strays effects
             effects_repeated possibly_repeated posts acks acks_while_centre_down restarts
-            failed_opens snapshots segments_trimmed copied_forward appends_without_space flips
+            failed_opens snapshots segments_trimmed copied_forward batches_archived batches_lost appends_without_space flips
             flips_reported records_read_damaged);
         self.disk.add(&other.disk);
         merge(&mut self.causes, &other.causes);
@@ -171,12 +173,14 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             f,
-            "journals       restarts {} · failed opens {} · snapshots {} · segments trimmed {} · copied forward {} · appends without space {}",
+            "journals       restarts {} · failed opens {} · snapshots {} · segments trimmed {} · copied forward {} · batches archived {} · lost from the archive {} · appends without space {}",
             self.restarts,
             self.failed_opens,
             self.snapshots,
             self.segments_trimmed,
             self.copied_forward,
+            self.batches_archived,
+            self.batches_lost,
             self.appends_without_space
         )?;
         writeln!(

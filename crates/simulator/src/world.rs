@@ -1,6 +1,7 @@
 //! The whole product in one thread: hosts, wires and people, and one queue of what happens next.
 
 use crate::agents::{self, AgentHost};
+use crate::archive::SimArchive;
 use crate::centre::{Pulling, UpMessage};
 use crate::checker::Checker;
 use crate::event::{Event, Host};
@@ -155,6 +156,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     pub(crate) stats: Stats,
     pub(crate) centre: Node<Centre>,
+    pub(crate) archive: SimArchive,
     pub(crate) connections: BTreeMap<u64, crate::centre::Connection>,
     pub(crate) pulling: Pulling,
     pub(crate) acks: Node<AckStore>,
@@ -181,6 +183,7 @@ impl World {
         let agents = (0..scenario.agents)
             .map(|_| AgentHost::new(node_seed(), 1, options.clone()))
             .collect::<Vec<_>>();
+        let archive = SimArchive::new(scenario.seed ^ 0x6172_6368_6976_6500);
         let only = bug.map(|bug| bug.breaks);
         let senders = vec![Sender::default(); scenario.senders];
         let mut world = Self {
@@ -204,6 +207,7 @@ impl World {
             scenario,
             bug,
             centre,
+            archive,
             acks,
             agents,
             senders,

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("countersign-rules", &[]),
     ("countersign-journal", &[]),
     ("countersign-checker", &["countersign-rules"]),
+    ("countersign-archive", &["countersign-rules"]),
     (
         "countersign-driver",
         &["countersign-journal", "countersign-rules"],
@@ -90,6 +91,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "countersign-rules",
             "countersign-checker",
             "countersign-journal",
+            "countersign-archive",
             "countersign-driver",
             "countersign-index",
             "countersign-access",

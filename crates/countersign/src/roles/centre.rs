@@ -3,10 +3,12 @@
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::roles::store;
+use countersign_archive::DiskArchive;
 use countersign_driver::{Bodies, Options, Outlet, Service};
 use countersign_role_api::Watchers;
 use countersign_role_hub::HubOutlet;
 use countersign_rules::delivery::{Centre, Effect, Input, Policy};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Hands each effect to the role that carries it out.
@@ -26,10 +28,20 @@ impl Outlet<Centre> for CentreOutlet {
                 Ok(accepted) => return Some(Input::Carry { id, accepted }),
                 Err(error) => tracing::error!(%id, %error, "a message cannot be copied forward"),
             },
+            Effect::BatchRecorded { batch } => return Some(Input::BatchRecorded { batch }),
             other => tracing::error!(?other, "an effect that nobody carries out"),
         }
         None
     }
+}
+
+/// What is remembered of messages that have ended. It stands beside the journal's directory, which
+/// holds nothing else.
+fn archive(data_dir: &Path) -> Result<DiskArchive, Failure> {
+    std::fs::create_dir_all(data_dir).map_err(|error| Failure::file(data_dir, "create", &error))?;
+    let path = data_dir.join("centre-ended.sqlite");
+    DiskArchive::open(&path)
+        .map_err(|error| Failure::unexpected("cannot open what is remembered of messages", error))
 }
 
 /// What the configuration asks of the centre.
@@ -52,8 +64,9 @@ pub(crate) fn start(
     watchers: Arc<Watchers>,
 ) -> Result<Service<Centre>, Failure> {
     let directory = config.store.data_dir.join("centre");
+    let archive = archive(&config.store.data_dir)?;
     let opened = store::open(
-        Centre::new(policy(config)),
+        Centre::with_archive(policy(config), archive),
         &directory,
         config.store.reserve.0,
         "the centre",

@@ -76,7 +76,7 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Option<RecipientNo> {
-        let Some(&message) = self.state.message(ack.item.message) else {
+        let Some(message) = self.known(ack.item.message, out) else {
             self.keep(ack, Why::Orphan, now, out);
             return None;
         };
@@ -121,6 +121,7 @@ impl Centre {
         } else if says.is_none() || says == Some(end) {
             // A receipt after the end, or the same end again: known.
         } else if let (true, Some(end)) = (self.policy.planted.is(Planted::LastAckWins), says) {
+            self.recall(ack.item.message, now, out);
             self.settle(ack.item, end, now, out);
         } else if matches!(end, End::Processed | End::Rejected) {
             self.keep(ack, Why::Conflict, now, out);
@@ -184,6 +185,7 @@ impl Centre {
 
     fn keep(&mut self, ack: Ack, why: Why, now: Timestamp, out: &mut Out<Self>) {
         let id = ack.item.message;
+        self.recall(id, now, out);
         let record = Record::Kept {
             at: now,
             id,

@@ -141,6 +141,9 @@ impl Centre {
     /// Forgets finished messages whose retention is over.
     pub(super) fn age_out(&mut self, now: Timestamp, out: &mut Out<Self>) {
         let retention = self.policy.retention;
+        if self.age_archive(now, out) {
+            return;
+        }
         let count = self.state.aged(now, retention, PER_DEADLINE_MAX);
         if count > 0 {
             self.write(&Record::AgedOut { at: now, count }, out);

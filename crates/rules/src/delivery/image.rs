@@ -33,6 +33,8 @@ impl State {
         state.held = held
             .map(|(handle, message)| (message.due(), handle))
             .collect();
+        let ended = state.messages.each();
+        state.remembered = ended.filter(|(_, message)| message.end().is_some()).count() as u64;
         let unfinished = state
             .messages
             .each()

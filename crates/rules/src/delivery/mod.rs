@@ -14,6 +14,7 @@
 //! Left out on purpose: bodies (read back from the journal by position).
 
 mod acks;
+mod archive;
 mod ends;
 mod image;
 mod lanes;
@@ -31,6 +32,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_name};
 pub use image::StateImage;
 pub use record::{
     Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted, decode_record,
@@ -48,7 +50,7 @@ use crate::site::{ParkedLane, Resumed};
 use crate::time::{Duration, Timestamp};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -80,6 +82,11 @@ pub struct Policy {
     pub body_bytes_max: usize,
     /// Most unfinished messages in all. Default: [`limits::PENDING_MAX`].
     pub pending_max: u64,
+    /// Most messages that have ended and are kept in memory: those before them go to the archive.
+    /// Default: 65,536, some 8 MB, so that what is likely to be asked for is found at once.
+    pub remembered_max: u64,
+    /// Messages that go to the archive together. Default: 1,024, a record of some 70 KB.
+    pub archive_batch: usize,
     /// A defect planted by a test; none otherwise.
     pub planted: Planted,
 }
@@ -97,6 +104,8 @@ impl Default for Policy {
             retention: Duration::from_secs(7 * 24 * 3600),
             body_bytes_max: limits::BODY_BYTES_MAX,
             pending_max: limits::PENDING_MAX,
+            remembered_max: 65_536,
+            archive_batch: 1024,
             planted: Planted::None,
         }
     }
@@ -284,6 +293,11 @@ pub enum Input {
     },
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
+    /// What [`Effect::BatchRecorded`] said, brought back.
+    BatchRecorded {
+        /// The batch.
+        batch: u64,
+    },
     /// The caller read back the accepted record of a message named by [`Effect::CopyForward`].
     Carry {
         /// The message.
@@ -316,6 +330,12 @@ pub enum Effect {
     Changed {
         /// The message.
         id: MessageId,
+    },
+    /// A batch for the archive is recorded: bring that as [`Input::BatchRecorded`], so that the
+    /// archive may keep it.
+    BatchRecorded {
+        /// The batch.
+        batch: u64,
     },
     /// Read back this message's accepted record and bring it as [`Input::Carry`].
     CopyForward {
@@ -583,16 +603,23 @@ pub struct LaneView {
 pub struct Centre {
     policy: Policy,
     state: State,
+    archive: Box<dyn Archive>,
     /// Recipients with something to push whose tokens seemed to be over.
     token_over: BTreeSet<RecipientNo>,
 }
 
 impl Centre {
-    /// An empty centre.
+    /// An empty centre that keeps all it remembers in memory.
     pub fn new(policy: Policy) -> Self {
+        Self::with_archive(policy, NoArchive)
+    }
+
+    /// An empty centre that keeps only the last messages that have ended in memory.
+    pub fn with_archive(policy: Policy, archive: impl Archive) -> Self {
         Self {
             policy,
             state: State::default(),
+            archive: Box::new(archive),
             token_over: BTreeSet::new(),
         }
     }
@@ -611,7 +638,9 @@ impl Centre {
     }
 
     fn apply(&mut self, position: Position, record: &Record<'_>) -> Result<(), RecordError> {
-        self.state.apply(position, record, &self.policy)
+        self.state.apply(position, record, &self.policy)?;
+        self.apply_to_archive(record);
+        Ok(())
     }
 }
 
@@ -684,7 +713,7 @@ impl Machine for Centre {
                 self.read_acks_again(source, now, out);
                 Reply::Done
             }
-            Input::Look { tenant, id } => Reply::Message(self.state.view(&tenant, id)),
+            Input::Look { tenant, id } => Reply::Message(self.look(&tenant, id, out)),
             Input::Cancel { tenant, id, by } => {
                 Reply::Operated(self.cancel(&tenant, id, &by, now, out))
             }
@@ -713,6 +742,10 @@ impl Machine for Centre {
                 out,
             )),
             Input::LookAgent { tenant, agent } => Reply::Agent(self.state.agent(&tenant, &agent)),
+            Input::BatchRecorded { batch } => {
+                self.archive.release(batch);
+                Reply::Done
+            }
             Input::LookAcksRead { source } => Reply::AcksRead(self.state.acks_read(source)),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
             Input::Carry { id, accepted } => {
@@ -720,6 +753,7 @@ impl Machine for Centre {
                 Reply::Done
             }
         };
+        self.archive_old(now, out);
         out.reply(reply);
     }
 
@@ -736,6 +770,7 @@ impl Machine for Centre {
         self.release_lanes(now, out);
         self.push_overdue(now, out);
         self.age_out(now, out);
+        self.archive_old(now, out);
         self.look_at_tokens(now, out);
     }
 
@@ -746,6 +781,14 @@ impl Machine for Centre {
     fn restore(&mut self, position: Position, record: &[u8]) -> Result<(), RecordError> {
         let record = decode_record(record)?;
         self.apply(position, &record)
+    }
+
+    fn lacking(&mut self) -> Result<Vec<Position>, String> {
+        self.archive_lacks().map_err(|error| error.to_string())
+    }
+
+    fn supply(&mut self, record: &[u8]) -> Result<(), RecordError> {
+        self.archive_again(record)
     }
 
     fn started(&mut self, start: Start, now: Timestamp, out: &mut Out<Self>) {

@@ -24,7 +24,7 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Result<(), Refusal> {
-        let message = self.message_of(tenant, id)?;
+        let message = self.message_of(tenant, id, out)?;
         let late = |why| Err(Refusal::TooLate { id, why });
         match message.standing {
             // Said before: it is as wanted.
@@ -67,7 +67,7 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Result<(), Refusal> {
-        let message = self.message_of(tenant, id)?;
+        let message = self.message_of(tenant, id, out)?;
         if message.end().is_none() {
             return Err(Refusal::NotEnded { id });
         }
@@ -75,6 +75,7 @@ impl Centre {
             let why = "it has had all the lives that there are numbers for";
             return Err(Refusal::TooLate { id, why });
         }
+        self.recall(id, now, out);
         let raised = u32::from(!self.policy.planted.is(Planted::SameGeneration));
         let record = Record::Reprocessed {
             at: now,
@@ -119,10 +120,15 @@ impl Centre {
         Ok(())
     }
 
-    fn message_of(&self, tenant: &TenantName, id: MessageId) -> Result<Message, Refusal> {
-        let message = self.state.message(id);
-        let is_theirs = |message: &&Message| self.state.queue(message.recipient).tenant == *tenant;
+    fn message_of(
+        &self,
+        tenant: &TenantName,
+        id: MessageId,
+        out: &mut Out<Self>,
+    ) -> Result<Message, Refusal> {
+        let message = self.known(id, out);
+        let is_theirs = |message: &Message| self.state.queue(message.recipient).tenant == *tenant;
         let message = message.filter(is_theirs);
-        message.copied().ok_or(Refusal::UnknownMessage { id })
+        message.ok_or(Refusal::UnknownMessage { id })
     }
 }

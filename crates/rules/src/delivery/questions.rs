@@ -1,5 +1,6 @@
 //! What the rules, and checkers, ask of the state.
 
+use super::archive::oldest_archived;
 use super::messages::{Handle, Message, Standing, stretch_behind};
 use super::recipient::Recipient;
 use super::record::{Cause, RecipientNo, Seq};
@@ -121,15 +122,14 @@ impl State {
         self.message(id).map_or(0, |message| message.last)
     }
 
-    pub(super) fn view(&self, tenant: &TenantName, id: MessageId) -> Option<View> {
-        let message = self.message(id)?;
+    pub(super) fn view_of(&self, tenant: &TenantName, message: &Message) -> Option<View> {
         let queue = self.queue(message.recipient);
         if queue.tenant != *tenant {
             return None;
         }
         let ended = message.end().is_some();
         Some(View {
-            id,
+            id: message.id,
             place: place_of(message),
             agent: queue.name.clone(),
             online: queue.live.is_some(),
@@ -141,7 +141,7 @@ impl State {
                 Standing::Held => Some(Hold::NotBefore(message.due())),
                 _ if ended => None,
                 _ => match self.parked_by(message) {
-                    Some(by) if by != id => Some(Hold::LaneParked { by }),
+                    Some(by) if by != message.id => Some(Hold::LaneParked { by }),
                     _ if queue.paused => Some(Hold::Paused),
                     _ => None,
                 },
@@ -194,7 +194,11 @@ impl State {
     }
 
     /// How many finished messages, oldest first, have been remembered for `retention` at `now`.
+    /// Those in memory ended after those in the archive, and age after them.
     pub(super) fn aged(&self, now: Timestamp, retention: Duration, at_most: usize) -> u32 {
+        if !self.archived.is_empty() {
+            return 0;
+        }
         let passed = self.clock.passed_at(now, retention);
         let is_old = |ended: &Handle| ended_at(&self.messages[*ended]) + retention <= passed;
         let longest_ended = self.finished.each(&self.messages).take(at_most);
@@ -203,7 +207,8 @@ impl State {
 
     /// Whether the retention clock has to be moved on for somebody who waits for it.
     pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
-        self.finished.first.is_some() && self.clock.is_due(now, retention)
+        (self.finished.first.is_some() || !self.archived.is_empty())
+            && self.clock.is_due(now, retention)
     }
 
     /// Those of the damaged records that were not reckoned with before.
@@ -219,10 +224,17 @@ impl State {
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         let overdue = self.ack_waits.first().map(|(at, ..)| *at);
         let due = self.held.first().map(|(at, _)| *at);
-        let aged = self
+        let archived = self
+            .archived
+            .front()
+            .map(|batch| batch.ended.since(Timestamp(0)));
+        let finished = self
             .finished
             .first
-            .map(|ended| ended_at(&self.messages[ended]) + retention)
+            .map(|ended| ended_at(&self.messages[ended]));
+        let aged = archived
+            .or(finished)
+            .map(|ended| ended + retention)
             .map(|until| self.clock.look_at(until, retention));
         [expiry, overdue, due, aged].into_iter().flatten().min()
     }
@@ -243,11 +255,13 @@ impl State {
 
     /// Before this stands no accepted record of a finished, remembered message.
     pub(super) fn oldest_finished(&self) -> Position {
-        self.messages.oldest_finished()
+        self.messages
+            .oldest_finished()
+            .min(oldest_archived(&self.archived))
     }
 
     pub(super) fn oldest_needed(&self) -> Position {
-        self.messages.oldest()
+        self.messages.oldest().min(oldest_archived(&self.archived))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the centre writes down: its state is these records and nothing else (I28).
 
+use super::archive::Remembered;
 use crate::ack::{Outcome, Stage};
 use crate::lane::LaneRule;
 use crate::machine::Position;
@@ -375,6 +376,31 @@ pub enum Record<'a> {
         /// Which life of it.
         generation: u32,
     },
+    /// The messages that ended longest ago leave the memory for the archive.
+    Archived {
+        /// When.
+        at: Timestamp,
+        /// Number of this batch, dense from 1.
+        batch: u64,
+        /// All that is remembered of them, so that the archive can be built again.
+        messages: Vec<Remembered>,
+    },
+    /// A message is taken back from the archive, because it is about to change.
+    Recalled {
+        /// When.
+        at: Timestamp,
+        /// The batch it was in.
+        batch: u64,
+        /// What was remembered of it.
+        message: Remembered,
+    },
+    /// Batches of the archive whose retention is over are forgotten, with their idempotency keys.
+    ArchiveAged {
+        /// When.
+        at: Timestamp,
+        /// The first that stays.
+        below: u64,
+    },
 }
 
 impl Record<'_> {
@@ -408,7 +434,10 @@ impl Record<'_> {
             | Record::Attempted { at, .. }
             | Record::LaneParked { at, .. }
             | Record::LaneResumed { at, .. }
-            | Record::LaneHeard { at, .. } => *at,
+            | Record::LaneHeard { at, .. }
+            | Record::Archived { at, .. }
+            | Record::Recalled { at, .. }
+            | Record::ArchiveAged { at, .. } => *at,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The centre's state, and what each record does to it.
 
 use super::Policy;
+use super::archive::BatchName;
 use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing};
 use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
@@ -14,7 +15,7 @@ use crate::planted::Planted;
 use crate::record::RecordError;
 use crate::retry::ack_wait;
 use crate::time::Timestamp;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -31,10 +32,17 @@ pub struct State {
     pub(super) damaged: BTreeSet<Position>,
     pub(super) acks_read: BTreeMap<u64, Position>,
     pub(super) counters: Counters,
+    /// What the archive holds, longest ago first.
+    pub(super) archived: VecDeque<Batch>,
+    /// Number of the last batch that went there.
+    pub(super) batch_last: u64,
     /// Written behind the others, in a form of their own.
     #[serde(skip)]
     pub(super) messages: Messages,
     // What follows can be told from the others.
+    /// How many messages have ended and are in memory.
+    #[serde(skip)]
+    pub(super) remembered: u64,
     #[serde(skip)]
     pub(super) by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
     #[serde(skip)]
@@ -47,6 +55,20 @@ pub struct State {
     /// Lanes that go on and have not caught up.
     #[serde(skip)]
     pub(super) releasing: BTreeSet<(RecipientNo, LaneHash)>,
+}
+
+/// A batch of messages that went to the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Batch {
+    pub(super) name: BatchName,
+    /// Where the record with its messages stands.
+    pub(super) position: Position,
+    /// Messages that are still there alone.
+    pub(super) count: u32,
+    /// The oldest of their accepted records.
+    pub(super) oldest: Option<Position>,
+    /// When the last of them ended, by the retention clock.
+    pub(super) ended: Timestamp,
 }
 
 /// A connection that was let in.
@@ -292,6 +314,11 @@ impl State {
                 self.messages.carry(message, position);
             }
             Record::AgedOut { count, .. } => self.forget(*count),
+            Record::Archived {
+                batch, messages, ..
+            } => self.archive(position, *batch, messages),
+            Record::Recalled { batch, message, .. } => self.recall(*batch, message)?,
+            Record::ArchiveAged { below, .. } => self.age_archive(*below),
         }
         Ok(())
     }
@@ -474,6 +501,7 @@ impl State {
         let end = self.messages[handle].end();
         let end = end.ok_or(RecordError::Inconsistent("the message has not ended"))?;
         self.finished.take(handle, &mut self.messages);
+        self.remembered -= 1;
         self.messages.revive(handle, life(generation)?);
         self.messages.change(handle).last = position;
         self.put(handle, seq);
@@ -489,8 +517,7 @@ impl State {
         match self.messages.find(id) {
             None => Ok(()),
             Some(namesake) if self.messages[namesake].end().is_some() => {
-                self.finished.take(namesake, &mut self.messages);
-                self.messages.remove(namesake);
+                self.forget_one(namesake);
                 Ok(())
             }
             Some(_) => Err(RecordError::Inconsistent("a message is accepted twice")),
@@ -679,6 +706,7 @@ impl State {
         self.messages
             .end(handle, end, Timestamp(0) + self.clock.passed);
         self.finished.append(handle, &mut self.messages);
+        self.remembered += 1;
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
         match end {
@@ -706,10 +734,16 @@ impl State {
             let Some(oldest) = self.finished.first else {
                 break;
             };
-            self.finished.take(oldest, &mut self.messages);
-            self.messages.remove(oldest);
+            self.forget_one(oldest);
             self.counters.aged_out += 1;
         }
+    }
+
+    /// Takes a message that has ended out of memory.
+    pub(super) fn forget_one(&mut self, ended: Handle) {
+        self.finished.take(ended, &mut self.messages);
+        self.messages.remove(ended);
+        self.remembered -= 1;
     }
 
     fn unfinished(&self, id: MessageId) -> Result<Handle, RecordError> {

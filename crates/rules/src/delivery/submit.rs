@@ -17,10 +17,10 @@ impl Centre {
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Result<Receipt, Refusal> {
-        if let Some(earlier) = self.earlier(message)? {
+        if let Some(earlier) = self.earlier(message, out)? {
             return Ok(earlier);
         }
-        self.check(message, now)?;
+        self.check(message, now, out)?;
         let recipient = self.target(&message.tenant, &message.to, now, out)?;
         let queue = self.state.queue(recipient);
         let online = queue.live.is_some();
@@ -87,14 +87,19 @@ impl Centre {
     }
 
     /// The receipt of the message that this key stands for, if it is the same message.
-    fn earlier(&self, message: &Submission) -> Result<Option<Receipt>, Refusal> {
-        let Some(known) = message.key.as_ref().and_then(|key| self.state.by_key(key)) else {
+    fn earlier(
+        &self,
+        message: &Submission,
+        out: &mut Out<Self>,
+    ) -> Result<Option<Receipt>, Refusal> {
+        let key = message.key.as_ref();
+        let Some(known) = key.and_then(|key| self.known_by_key(key, out)) else {
             return Ok(None);
         };
         if known.fingerprint != Fingerprint::of(message.fingerprint) {
             return Err(Refusal::KeyReused { id: known.id });
         }
-        let view = self.state.view(&message.tenant, known.id);
+        let view = self.state.view_of(&message.tenant, &known);
         Ok(Some(Receipt {
             id: known.id,
             position: known.accepted,
@@ -105,12 +110,17 @@ impl Centre {
         }))
     }
 
-    fn check(&self, message: &Submission, now: Timestamp) -> Result<(), Refusal> {
+    fn check(
+        &self,
+        message: &Submission,
+        now: Timestamp,
+        out: &mut Out<Self>,
+    ) -> Result<(), Refusal> {
         let (bytes, bytes_max) = (message.data.len(), self.policy.body_bytes_max);
         if bytes > bytes_max {
             return Err(Refusal::BodyTooLarge { bytes, bytes_max });
         }
-        if self.state.message(message.id).is_some() {
+        if self.known(message.id, out).is_some() {
             return Err(Refusal::IdTaken { id: message.id });
         }
         let begins = message.not_before.unwrap_or(now).max(now);

@@ -6,6 +6,7 @@
 extern crate std;
 
 mod acks;
+mod archive;
 mod damage;
 mod golden;
 mod lanes;
@@ -31,6 +32,7 @@ struct World {
     connection_last: u64,
     ack_position: Position,
     damaged: Vec<Position>,
+    archive: archive::Shared,
     /// A scenario with a planted defect does not keep the promises checked at its end.
     sound: bool,
 }
@@ -81,8 +83,10 @@ impl World {
     }
 
     fn with(policy: Policy) -> Self {
+        let archive = archive::Shared::default();
         let mut world = Self {
-            centre: Centre::new(policy.clone()),
+            centre: Centre::with_archive(policy.clone(), archive.clone()),
+            archive,
             policy,
             out: Out::<Centre>::new(1),
             now: NOON,
@@ -122,7 +126,12 @@ impl World {
 
     /// Takes what the step led to.
     fn settle(&mut self) {
-        self.effects.append(&mut self.out.take_effects());
+        for effect in self.out.take_effects() {
+            match effect {
+                Effect::BatchRecorded { batch } => self.archive.clone().release(batch),
+                other => self.effects.push(other),
+            }
+        }
         let (_, payloads, ends) = self.out.take_records();
         let mut start = 0;
         for end in ends {
@@ -149,12 +158,26 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.centre = self.rebuilt();
+        self.archive.crash();
+        self.centre = self.rebuilt_with(self.archive.clone());
+        self.supply();
         self.started();
     }
 
+    /// Gives the centre back what its archive has lost.
+    fn supply(&mut self) {
+        for position in self.centre.lacking().unwrap() {
+            let record = &self.records[position as usize - 1];
+            self.centre.supply(record).unwrap();
+        }
+    }
+
     fn rebuilt(&self) -> Centre {
-        let mut centre = Centre::new(self.policy.clone());
+        self.rebuilt_with(NoArchive)
+    }
+
+    fn rebuilt_with(&self, archive: impl Archive) -> Centre {
+        let mut centre = Centre::with_archive(self.policy.clone(), archive);
         for (index, record) in self.records.iter().enumerate() {
             let position = index as Position + 1;
             if self.damaged.contains(&position) {

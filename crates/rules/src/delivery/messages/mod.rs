@@ -99,6 +99,14 @@ impl Fingerprint {
         let [a, b, c, d, ..] = digest;
         Self([a, b, c, d])
     }
+
+    pub(super) fn bytes(self) -> [u8; 4] {
+        self.0
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
+    }
 }
 
 impl Message {

@@ -281,7 +281,42 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
                 generation: 2,
             },
         ),
+        (
+            "archived",
+            Record::Archived {
+                at: AT,
+                batch: 300,
+                messages: vec![remembered()],
+            },
+        ),
+        (
+            "recalled",
+            Record::Recalled {
+                at: AT,
+                batch: 2,
+                message: remembered(),
+            },
+        ),
+        ("archive_aged", Record::ArchiveAged { at: AT, below: 3 }),
     ]
+}
+
+fn remembered() -> Remembered {
+    Remembered {
+        id: id(1),
+        key: [5; 16],
+        fingerprint: [6; 4],
+        recipient: 2,
+        end: End::Dead,
+        generation: 2,
+        pushes: 3,
+        seq: 300,
+        bytes: 17,
+        lane: 9,
+        accepted: 200,
+        last: 400,
+        ended: AT,
+    }
 }
 
 #[test]

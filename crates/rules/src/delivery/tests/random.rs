@@ -223,7 +223,13 @@ impl Random {
                 world.now = world.now.before(Duration::from_secs(seconds.into()));
                 world.pass(Duration::ZERO);
             }
-            Happens::Restart => world.restart(),
+            Happens::Restart => {
+                // A third of what it holds is lost.
+                let mut kept = world.archive.kept();
+                kept.batches.retain(|number, _| number % 3 != 0);
+                drop(kept);
+                world.restart();
+            }
             Happens::Snapshot => {
                 let mut image = vec![];
                 world.centre.save(&mut image);
@@ -264,6 +270,30 @@ impl Random {
         self.effects.append(&mut world.effects);
     }
 
+    /// What the outside saw of it, and can ask for; positions apart.
+    fn visible(&mut self) -> Vec<String> {
+        let mut seen: Vec<_> = self.effects.iter().map(without_positions).collect();
+        seen.push(alloc::format!("{:?}", self.world.counters()));
+        for number in 0..=self.sent {
+            let view = self.world.view(number);
+            let view = view.map(|view| View { last: 0, ..view });
+            seen.push(alloc::format!("{view:?}"));
+        }
+        for key in 1..=8 {
+            let receipt = self.world.submit(Submission {
+                key: Some([key; 16]),
+                fingerprint: [0; 16],
+                ..message(200 + key, NAMES[0])
+            });
+            let receipt = receipt.map(|receipt| Receipt {
+                position: 0,
+                ..receipt
+            });
+            seen.push(alloc::format!("{receipt:?}"));
+        }
+        seen
+    }
+
     fn check_end(&self) {
         if let Some((records, image)) = &self.snapshot {
             let mut centre = Centre::new(self.world.policy.clone());
@@ -279,6 +309,21 @@ impl Random {
     }
 }
 
+fn without_positions(effect: &Effect) -> String {
+    let effect = match effect {
+        Effect::Push(push) => Effect::Push(Push {
+            accepted: 0,
+            ..push.clone()
+        }),
+        Effect::CopyForward { id, .. } => Effect::CopyForward {
+            id: *id,
+            accepted: 0,
+        },
+        other => other.clone(),
+    };
+    alloc::format!("{effect:?}")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -292,6 +337,8 @@ proptest! {
             window_messages,
             window_bytes,
             retention: Duration::from_secs(300),
+            remembered_max: 2,
+            archive_batch: 2,
             ..Policy::default()
         };
         let first = Random::run(policy.clone(), &happenings);
@@ -299,5 +346,19 @@ proptest! {
         let again = Random::run(policy, &happenings);
         prop_assert_eq!(&first.world.records, &again.world.records, "same inputs, same records");
         prop_assert_eq!(&first.effects, &again.effects, "same inputs, same effects");
+    }
+
+    #[test]
+    fn whether_what_ended_is_in_memory_or_in_the_archive_makes_no_difference(
+        happenings in proptest::collection::vec(happens(), 1..120),
+    ) {
+        let policy = |remembered_max| Policy {
+            remembered_max,
+            archive_batch: 2,
+            ..Policy::default()
+        };
+        let mut in_memory = Random::run(policy(u64::MAX / 2), &happenings);
+        let mut archived = Random::run(policy(1), &happenings);
+        prop_assert_eq!(in_memory.visible(), archived.visible());
     }
 }
