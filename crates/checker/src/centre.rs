@@ -259,9 +259,7 @@ impl Checker {
                 stage,
                 ..
             } => {
-                if matches!(why, Why::Late | Why::Conflict) {
-                    self.heard_too_late(*id, *stage);
-                }
+                self.heard_too_late(*id, *why, *stage);
                 *self.figures.acks_kept.entry(why.as_str()).or_default() += 1;
                 if *why != Why::Orphan {
                     self.kept(at, *id, *why, *previous);
@@ -783,18 +781,19 @@ impl Checker {
     }
 
     /// What came too late to end its message says all the same what became of the lane.
-    fn heard_too_late(&mut self, id: MessageId, stage: Stage) {
+    fn heard_too_late(&mut self, id: MessageId, why: Why, stage: Stage) {
         let key = self.lives.current(id);
         let Some(life) = self.lives.get(key).copied() else {
             return;
         };
         let known = self.centre.recipient(life.recipient);
-        match stage {
-            Stage::Rejected | Stage::Dead if life.flags.has(Flags::PARKS) => {
+        let parks = life.flags.has(Flags::PARKS);
+        match (why, stage) {
+            (Why::Late, Stage::Rejected | Stage::Dead) if parks => {
                 known.parked.insert(id);
                 known.ever_parked = true;
             }
-            Stage::Acknowledged => {
+            (Why::Late | Why::Conflict, Stage::Acknowledged) => {
                 known.parked.remove(&id);
             }
             _ => {}

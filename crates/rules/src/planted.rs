@@ -42,6 +42,16 @@ pub enum Planted {
     CancelWithoutRecord,
     /// I25: a message is pushed before it is due.
     PushBeforeDue,
+    /// I6: a message goes past another that waits, and nothing is recorded of it.
+    PassUnrecorded,
+    /// I6: a lane goes on by itself after it was parked.
+    ResumeUnasked,
+    /// I6: what is sent into a parked lane is pushed.
+    PushParked,
+    /// I23: a push that repeats, because a connection ended, counts as an attempt.
+    CountDisconnects,
+    /// I23: a message is tried for ever.
+    PoisonForever,
 }
 
 impl Planted {

@@ -446,9 +446,9 @@ impl History {
             }
             Fact::Kept {
                 id,
-                why: Why::Late | Why::Conflict,
+                why: why @ (Why::Late | Why::Conflict),
                 stage,
-            } => {
+            } if why == Why::Late || stage == Stage::Acknowledged => {
                 let ends = [
                     (Stage::Acknowledged, End::Processed),
                     (Stage::Rejected, End::Rejected),
@@ -489,7 +489,10 @@ impl History {
         let Some(place) = self.lane_of(id) else {
             return;
         };
-        let parks = self.messages[&id].rule == LaneRule::Park;
+        let message = &self.messages[&id];
+        // Said once more, after somebody has let the lane go on: nothing new.
+        let is_news = !self.resumed.contains(&(id, message.generation));
+        let parks = message.rule == LaneRule::Park && is_news;
         match end {
             End::Rejected | End::Dead if parks => {
                 self.ever_parked.insert(place);

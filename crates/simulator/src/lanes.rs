@@ -85,9 +85,15 @@ impl History {
         let place = (agent, lane);
         let parked = self.lanes.parked.get(&place);
         let goes_first = parked.is_some_and(|by| by.0 == life.0 && life.1 > by.1);
+        let passed = &self.lanes.passed;
         let order = self.lanes.order.entry(place).or_default();
+        // Those that let it pass before stand before it, and are tried again in their time.
+        let skipped = order
+            .iter()
+            .take_while(|life| passed.contains(&(agent, **life)));
+        let skipped = skipped.count();
         match goes_first {
-            true => order.insert(0, life),
+            true => order.insert(skipped, life),
             false => order.push(life),
         }
     }

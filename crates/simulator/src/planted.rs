@@ -74,6 +74,15 @@ pub const PLANTED: &[PlantedBug] = &[
     ),
     around("post-once", Invariant::I5, Around::PostOnce),
     rules("requeue-at-end", Invariant::I6, InRules::RequeueAtEnd),
+    rules("pass-unrecorded", Invariant::I6, InRules::PassUnrecorded),
+    rules("resume-unasked", Invariant::I6, InRules::ResumeUnasked),
+    rules("push-parked", Invariant::I6, InRules::PushParked),
+    rules(
+        "count-disconnects",
+        Invariant::I23,
+        InRules::CountDisconnects,
+    ),
+    rules("poison-forever", Invariant::I23, InRules::PoisonForever),
     rules("push-twice", Invariant::I7, InRules::PushTwice),
     around("eager-agent", Invariant::I8, Around::EagerAgent),
     rules(

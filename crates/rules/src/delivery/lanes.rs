@@ -20,6 +20,7 @@ use crate::lane::LaneHash;
 use crate::limits::PER_DEADLINE_MAX;
 use crate::machine::Out;
 use crate::message::{AgentName, LaneName, MessageId, TenantName};
+use crate::planted::Planted;
 use crate::site::{ParkedLane, Resumed};
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -163,8 +164,8 @@ impl State {
         message.seq = put(lane, handle);
     }
 
-    /// Takes a message that was never pushed out of its recipient's queue.
-    fn leave_queue(&mut self, handle: Handle) {
+    /// Takes a message out of its recipient's queue.
+    pub(super) fn leave_queue(&mut self, handle: Handle) {
         self.leave(handle);
         let queue = &mut self.recipients[self.messages[handle].recipient as usize];
         queue.queue.take(handle, &mut self.messages);
@@ -342,7 +343,8 @@ impl Centre {
         lane: LaneHash,
         goes_first: bool,
     ) -> Seq {
-        match self.state.is_lane_held(recipient, lane) && !goes_first {
+        let is_held = self.state.is_lane_held(recipient, lane);
+        match is_held && !goes_first && !self.policy.planted.is(Planted::PushParked) {
             true => 0,
             false => self.state.queue(recipient).seq_last + 1,
         }

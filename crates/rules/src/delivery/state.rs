@@ -180,7 +180,11 @@ impl State {
             }
             Record::Due { id, seq, .. } => {
                 let handle = self.unfinished(*id)?;
-                self.leave(handle);
+                match self.messages[handle].is_held() {
+                    true => self.leave(handle),
+                    // The record that had it held is damaged.
+                    false => self.leave_queue(handle),
+                }
                 self.messages.change(handle).last = position;
                 self.put(handle, *seq);
             }
@@ -253,12 +257,12 @@ impl State {
                 self.agent_store_lost(*recipient)?;
             }
             Record::Overdue { id, .. } => {
-                let message = self.unfinished(*id)?;
+                let message = self.queued(*id)?;
                 self.messages.change(message).last = position;
                 self.requeue(message, Cause::Overdue, policy);
             }
             Record::Stored { id, .. } => {
-                let message = self.unfinished(*id)?;
+                let message = self.queued(*id)?;
                 self.stand(message, Standing::Received);
                 let stored = self.messages.change(message);
                 stored.last = position;
@@ -273,9 +277,7 @@ impl State {
                 self.counters.acks_kept += 1;
                 if let Some(message) = self.messages.find(*id) {
                     self.messages.change(message).last = position;
-                    if matches!(why, Why::Late | Why::Conflict) {
-                        self.heard_too_late(message, *stage);
-                    }
+                    self.heard_too_late(message, *why, *stage);
                 }
             }
             Record::Attempted { id, .. } => {
@@ -533,7 +535,7 @@ impl State {
         at: Timestamp,
         policy: &Policy,
     ) -> Result<(), RecordError> {
-        let handle = self.unfinished(id)?;
+        let handle = self.queued(id)?;
         self.leave(handle);
         let message = self.messages.change(handle);
         message.pushes = attempt;
@@ -719,12 +721,12 @@ impl State {
 
     /// A message ended at its site, which came too late to change its end; what that means for its
     /// lane stands all the same, because the site goes by it.
-    fn heard_too_late(&mut self, handle: Handle, stage: Stage) {
-        match stage {
-            Stage::Rejected | Stage::Dead if self.messages[handle].lane.parks() => {
-                self.park(handle);
-            }
-            Stage::Acknowledged => self.done_once_more(handle),
+    fn heard_too_late(&mut self, handle: Handle, why: Why, stage: Stage) {
+        let parks = self.messages[handle].lane.parks();
+        match (why, stage) {
+            (Why::Late, Stage::Rejected | Stage::Dead) if parks => self.park(handle),
+            (Why::Late | Why::Conflict, Stage::Acknowledged) => self.done_once_more(handle),
+            // A site that contradicts itself names the lane at `ready` if it has parked it.
             _ => {}
         }
     }
@@ -744,6 +746,19 @@ impl State {
         self.finished.take(ended, &mut self.messages);
         self.messages.remove(ended);
         self.remembered -= 1;
+    }
+
+    /// An unfinished message that stands in its recipient's queue. One that is held has come due by a
+    /// record that is damaged: it has the number that it was given there.
+    fn queued(&mut self, id: MessageId) -> Result<Handle, RecordError> {
+        let handle = self.unfinished(id)?;
+        if self.messages[handle].is_held() {
+            self.leave(handle);
+            let recipient = self.messages[handle].recipient as usize;
+            let seq = self.recipients[recipient].seq_last + 1;
+            self.enqueue(handle, seq);
+        }
+        Ok(handle)
     }
 
     fn unfinished(&self, id: MessageId) -> Result<Handle, RecordError> {

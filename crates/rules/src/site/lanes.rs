@@ -209,7 +209,7 @@ impl Lanes {
     ///
     /// One that would wait longer than `wait_max` got its instant before the clock was set back, and
     /// waits no longer (I21).
-    pub(super) fn next(&self, now: Timestamp, wait_max: Duration) -> Option<Key> {
+    pub(super) fn next(&self, now: Timestamp, wait_max: Duration, items: &Items) -> Option<Key> {
         let due = self.delayed.first().filter(|(at, _)| *at <= now);
         let too_far = || {
             let last = self.delayed.last();
@@ -218,8 +218,11 @@ impl Lanes {
         if let Some((at, name)) = due.or_else(too_far) {
             let lane = self.lanes.get(name)?;
             let is_parked = self.parked.contains_key(name);
+            // One whose attempt was cut short goes on before those that let it pass.
+            let first = lane.queue.front().and_then(|key| items.get(key));
+            let is_cut = first.is_some_and(Item::was_cut_short);
             let aside = lane.aside.first();
-            let aside = aside.filter(|(instant, _)| instant == at && !is_parked);
+            let aside = aside.filter(|(instant, _)| instant == at && !is_parked && !is_cut);
             return aside
                 .map(|(_, key)| key)
                 .or_else(|| lane.queue.front())

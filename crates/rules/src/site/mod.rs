@@ -404,13 +404,18 @@ impl Site {
                 return;
             };
             let retry = self.policy.retry_of(next.kind.as_ref());
-            if next.attempt > next.attempts_max.unwrap_or(retry.attempts_max) {
+            let is_bounded = !self.policy.planted.is(Planted::PoisonForever);
+            if is_bounded && next.attempt > next.attempts_max.unwrap_or(retry.attempts_max) {
                 // Only a crash in the last attempt leads here: it counted (I23).
                 self.give_up(next.id, next.generation, next.attempt - 1, now, out);
                 continue;
             }
-            let (id, generation, attempt) = (next.id, next.generation, next.attempt);
-            if !next.over.is_empty() {
+            let (id, generation, mut attempt) = (next.id, next.generation, next.attempt);
+            if self.policy.planted.is(Planted::CountDisconnects) {
+                attempt += next.push.saturating_sub(1);
+            }
+            let is_recorded = !self.policy.planted.is(Planted::PassUnrecorded);
+            if is_recorded && !next.over.is_empty() {
                 let record = Record::Passed {
                     at: now,
                     id,
@@ -491,6 +496,9 @@ impl Site {
             out,
         );
         out.effect(Effect::Owing);
+        if self.policy.planted.is(Planted::ResumeUnasked) {
+            self.resume(&[Resumed { id, generation }], now, out);
+        }
         self.start_work(now, out);
     }
 
@@ -527,7 +535,7 @@ impl Site {
         if self.policy.planted.is(Planted::AcknowledgeFailure) {
             return Worked::Done(outcome);
         }
-        if attempt >= attempts_max {
+        if attempt >= attempts_max && !self.policy.planted.is(Planted::PoisonForever) {
             return Worked::Dead(outcome.bounded());
         }
         let delay = asked.map_or_else(

@@ -59,6 +59,13 @@ pub(super) struct Item {
     owed: u32,
 }
 
+impl Item {
+    /// Whether it waits for nothing but a worker, and has been tried.
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.attempt > 0 && self.not_before.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Waiting,
@@ -119,6 +126,8 @@ pub(super) struct NextWork {
     pub(super) kind: Option<TypeName>,
     pub(super) inboxed: Position,
     pub(super) interrupted: bool,
+    /// Number of the push that brought it last.
+    pub(super) push: u32,
     /// Those of its lane that it passes.
     pub(super) over: Vec<Key>,
 }
@@ -351,9 +360,9 @@ impl State {
                 item.still_working += 1;
                 self.wait(position, key, attempt, *not_before, Stage::Working);
             }
-            Worked::Done(_) => self.end(position, key, Stage::Acknowledged),
-            Worked::Rejected(_) => self.end(position, key, Stage::Rejected),
-            Worked::Dead(_) => self.end(position, key, Stage::Dead),
+            Worked::Done(_) => self.end(position, key, attempt, Stage::Acknowledged),
+            Worked::Rejected(_) => self.end(position, key, attempt, Stage::Rejected),
+            Worked::Dead(_) => self.end(position, key, attempt, Stage::Dead),
         }
         Ok(())
     }
@@ -387,7 +396,7 @@ impl State {
         self.owe(position, key, stage);
     }
 
-    fn end(&mut self, position: Position, key: Key, stage: Stage) {
+    fn end(&mut self, position: Position, key: Key, attempt: u32, stage: Stage) {
         let Some(item) = self.messages.get_mut(&key) else {
             return;
         };
@@ -402,7 +411,8 @@ impl State {
             _ => self.counters.done += 1,
         }
         match stage {
-            Stage::Rejected | Stage::Dead if rule == LaneRule::Park => {
+            // One that nobody tried has strayed here: it says nothing about its lane.
+            Stage::Rejected | Stage::Dead if rule == LaneRule::Park && attempt > 0 => {
                 self.lanes.park(&lane, key, &self.messages);
             }
             Stage::Rejected | Stage::Dead => {}
@@ -531,7 +541,7 @@ impl State {
 
     /// The message to work on at `now`; see [`Lanes::next`].
     pub(super) fn next_work(&self, now: Timestamp, wait_max: Duration) -> Option<NextWork> {
-        let key = self.lanes.next(now, wait_max)?;
+        let key = self.lanes.next(now, wait_max, &self.messages)?;
         let item = self.messages.get(&key)?;
         // An attempt that the back office has not answered goes on.
         let begins = u32::from(item.still_working == 0);
@@ -543,6 +553,7 @@ impl State {
             kind: item.kind.clone(),
             inboxed: item.inboxed,
             interrupted: item.interrupted,
+            push: item.push,
             over: self.lanes.passes(&item.lane, &key).collect(),
         })
     }

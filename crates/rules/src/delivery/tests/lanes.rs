@@ -354,3 +354,30 @@ fn an_attempt_in_a_store_that_was_lost_since_is_no_receipt() {
     world.ack(1, Stage::Retrying, 2);
     assert_eq!(world.place(1), Some(Place::Offered), "it is awaited still");
 }
+
+#[test]
+fn a_lane_whose_end_or_release_is_damaged_loses_no_message_and_doubles_none() {
+    let is_end = |record: &Record<'_>| matches!(record, Record::Settled { .. });
+    let is_due = |record: &Record<'_>| matches!(record, Record::Due { .. });
+    for damaged in [is_end as fn(&Record<'_>) -> bool, is_due] {
+        let mut world = World::with(Policy {
+            window_messages: 1,
+            ..Policy::default()
+        });
+        world.online();
+        world.send_parking(1..=3);
+        world.ack(1, Stage::Rejected, 1);
+        world.resume_lane("a").unwrap();
+        world.ack(2, Stage::Stored, 1);
+        let damaged = world.position_of(damaged);
+        world.restart_with_damage(&[damaged]);
+        assert!(world.centre.state().accounted());
+        world.sound = false;
+        world.online();
+        for number in 1..=3 {
+            world.ack(number, Stage::Acknowledged, 1);
+        }
+        assert!(world.centre.state().accounted());
+        assert_eq!(world.counters().pending, 0);
+    }
+}

@@ -349,3 +349,28 @@ fn ten_thousand_healthy_messages_are_not_delayed_by_a_poisoned_one_of_another_la
     let history = records.filter(|record| of_poison(&decode_record(record).unwrap()));
     assert_eq!(history.count(), 5, "each attempt, with its reason");
 }
+
+#[test]
+fn a_push_that_strays_in_after_its_message_was_forgotten_parks_nothing() {
+    let mut world = World::new();
+    world.welcomed(5, 9);
+    world.lane_of(LaneRule::Park, [1]);
+    assert!(world.owes().contains(&(1, Stage::Dead, 0)));
+    assert_eq!(world.parked(), []);
+}
+
+#[test]
+fn what_a_crash_cut_short_goes_on_before_a_later_message_that_waits_to_be_tried_again() {
+    let mut world = World::new();
+    for number in 1..=2 {
+        world.arrive(ruled(number, "default", LaneRule::Skip));
+    }
+    world.worked(1, 1, failed());
+    world.worked(2, 1, failed());
+    world.pass(Duration::from_secs(1));
+    let (cut, attempt) = *world.working().last().unwrap();
+    assert_eq!(attempt, 2);
+    world.restart();
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.working(), [(cut, 3)], "the other is due as well");
+}

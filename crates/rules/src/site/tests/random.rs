@@ -76,6 +76,7 @@ struct Random {
     lanes: BTreeMap<MessageId, u8>,
     rules: BTreeMap<MessageId, LaneRule>,
     ended: BTreeSet<(MessageId, u32)>,
+    going_on: BTreeSet<(MessageId, u32)>,
     running: Vec<Work>,
     /// First attempts per lane, in the order they began, and arrivals per lane.
     begun: BTreeMap<u8, Vec<MessageId>>,
@@ -91,6 +92,7 @@ impl Random {
             lanes: BTreeMap::new(),
             rules: BTreeMap::new(),
             ended: BTreeSet::new(),
+            going_on: BTreeSet::new(),
             running: vec![],
             begun: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -138,10 +140,12 @@ impl Random {
                     0 | 1 => done(),
                     2 => WorkResult::Rejected(outcome("http-422")),
                     3 => WorkResult::Unusable(outcome("envelope-malformed")),
-                    4 => WorkResult::StillWorking {
-                        outcome: outcome("http-202"),
-                        ask_after: None,
-                    },
+                    4 if self.going_on.insert((work.id, work.generation)) => {
+                        WorkResult::StillWorking {
+                            outcome: outcome("http-202"),
+                            ask_after: None,
+                        }
+                    }
                     _ => failed(),
                 };
                 world.input(Input::Worked {
@@ -229,7 +233,9 @@ impl Random {
         let mut begun = vec![];
         for work in self.world.works() {
             let lane = self.lanes[&work.id];
-            if work.attempt == 1 && work.generation == 1 {
+            // Asked again because the back office was still working on it: no other attempt.
+            let goes_on = self.going_on.remove(&(work.id, work.generation));
+            if work.attempt == 1 && work.generation == 1 && !goes_on {
                 self.begun.entry(lane).or_default().push(work.id);
             }
             let same_lane = |other: &Work| self.lanes[&other.id] == lane;
@@ -248,10 +254,7 @@ impl Random {
         }
         assert!(self.running.len() <= self.world.policy.workers as usize);
         assert_eq!(self.running.len(), self.world.counters().running as usize);
-        for (lane, begun) in &mut self.begun {
-            // Asked again because the back office was still working on it: no other attempt.
-            let mut seen = BTreeSet::new();
-            begun.retain(|id| seen.insert(*id));
+        for (lane, begun) in &self.begun {
             let arrived = &self.arrived[lane];
             assert_eq!(begun[..], arrived[..begun.len()], "order of arrival");
         }
