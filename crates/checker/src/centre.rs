@@ -259,7 +259,9 @@ impl Checker {
                 stage,
                 ..
             } => {
-                self.heard_too_late(*id, *why, *stage);
+                if !matches!(why, Why::Orphan | Why::Foreign | Why::StoreLost) {
+                    self.heard_too_late(*id, *why, *stage);
+                }
                 *self.figures.acks_kept.entry(why.as_str()).or_default() += 1;
                 if *why != Why::Orphan {
                     self.kept(at, *id, *why, *previous);
@@ -789,7 +791,7 @@ impl Checker {
         let known = self.centre.recipient(life.recipient);
         let parks = life.flags.has(Flags::PARKS);
         match (why, stage) {
-            (Why::Late, Stage::Rejected | Stage::Dead) if parks => {
+            (_, Stage::Rejected | Stage::Dead) if parks => {
                 known.parked.insert(id);
                 known.ever_parked = true;
             }

@@ -4,6 +4,7 @@ use crate::lives::{Flags, Key, Life, Map, short};
 use crate::verdict::{Invariant, Party};
 use crate::{Checker, Coverage};
 use countersign_rules::ack::Stage;
+use countersign_rules::delivery::End;
 use countersign_rules::site::{Record, Worked};
 use countersign_rules::{AgentName, LaneName, LaneRule, MessageId, Position};
 use std::collections::BTreeSet;
@@ -43,6 +44,8 @@ struct Unfinished {
     still_working: bool,
     /// Its failure parks its lane.
     parks: bool,
+    /// It had parked its lane in an earlier life, and goes before what is held there.
+    goes_first: bool,
 }
 
 impl Checker {
@@ -117,6 +120,7 @@ impl Checker {
                     running: false,
                     still_working: false,
                     parks,
+                    goes_first: false,
                 };
                 self.inboxed(at, number, key, unfinished, body_sha256);
             }
@@ -167,9 +171,12 @@ impl Checker {
         at: (Party, Position),
         number: usize,
         key: Key,
-        unfinished: Unfinished,
+        mut unfinished: Unfinished,
         body_sha256: Option<&[u8; 32]>,
     ) {
+        let parked = self.lane(number, &unfinished.lane).parked;
+        let is_another_try = |by: Key| by.id == key.id && by.generation < key.generation;
+        unfinished.goes_first = parked.is_some_and(is_another_try);
         self.figures.inboxed += 1;
         let life = self.lives.entry(key);
         let first = !life.flags.has(Flags::INBOXED);
@@ -253,7 +260,11 @@ impl Checker {
         if seq == 0 {
             return;
         }
-        let later = highest.filter(|(highest, _)| *highest > seq);
+        // What the centre has ended keeps nobody waiting; a push of it may still stray in.
+        let life = self.lives.get(key);
+        let is_over =
+            life.is_some_and(|life| matches!(life.end, Some(End::Expired | End::Cancelled)));
+        let later = highest.filter(|(highest, _)| *highest > seq && !is_over);
         if later.is_some() {
             self.figures.reordered += 1;
         }
@@ -290,9 +301,8 @@ impl Checker {
             self.figures.possibly_repeated += 1;
         }
         self.i23_attempts_are_bounded(at, key, &unfinished, before);
-        let is_another_try = self.i6_nothing_runs_in_a_parked_lane(at, number, key, &unfinished);
-        // Done once more, it goes before what is held in its lane.
-        if first && !is_another_try {
+        self.i6_nothing_runs_in_a_parked_lane(at, number, key, &unfinished);
+        if first && !unfinished.goes_first {
             let lane = self.lane(number, &unfinished.lane);
             let highest = lane.started;
             if highest.is_none_or(|(highest, _)| highest < unfinished.seq) {
@@ -302,17 +312,16 @@ impl Checker {
         }
     }
 
-    /// I6: in a parked lane nothing is worked on but what parked it, in a later life. Tells whether it
-    /// is that.
+    /// I6: in a parked lane nothing is worked on but what parked it, in a later life.
     fn i6_nothing_runs_in_a_parked_lane(
         &mut self,
         at: (Party, Position),
         number: usize,
         key: Key,
         unfinished: &Unfinished,
-    ) -> bool {
+    ) {
         let Some(by) = self.lane(number, &unfinished.lane).parked else {
-            return false;
+            return;
         };
         let is_another_try = by.id == key.id && by.generation < key.generation;
         self.judge(Invariant::I6, at, is_another_try, || {
@@ -320,7 +329,6 @@ impl Checker {
             let says = format!("{id} is worked on in lane {lane}, which {other} has parked");
             (says, vec![other, id])
         });
-        is_another_try
     }
 
     /// I23: attempts are counted one by one, and there are no more than the sender allowed.

@@ -62,6 +62,10 @@ impl Stage {
     }
 }
 
+/// The code of an end that nobody worked for: a push strayed to a site that had forgotten its message.
+/// It says nothing about the message's lane.
+pub const FORGOTTEN: &str = "forgotten";
+
 /// How the work on a message ended, in the words of whoever did it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -637,7 +637,8 @@ impl World {
             Record::SiteSetBack { recipient, .. } => Fact::SiteSetBack {
                 agent: number(recipient),
             },
-            Record::LaneResumed { id, generation, .. } => Fact::LaneResumed { id, generation },
+            Record::LaneParked { id, .. } => Fact::LaneParked { id },
+            Record::LaneResumed { id, .. } => Fact::LaneResumed { id },
             Record::AcksDamaged { .. } | Record::Damaged { .. } => Fact::ReceiptsDoubted,
             _ => Fact::Other,
         }

@@ -66,9 +66,11 @@ pub enum Fact {
         agent: usize,
         paused: bool,
     },
+    LaneParked {
+        id: MessageId,
+    },
     LaneResumed {
         id: MessageId,
-        generation: u32,
     },
     Connected {
         agent: usize,
@@ -322,7 +324,8 @@ impl Event {
                     | Fact::Offered { id, .. }
                     | Fact::Due { id, .. }
                     | Fact::Reprocessed { id, .. }
-                    | Fact::LaneResumed { id, .. }
+                    | Fact::LaneParked { id }
+                    | Fact::LaneResumed { id }
                     | Fact::Overdue { id }
                     | Fact::Stored { id }
                     | Fact::Settled { id, .. }

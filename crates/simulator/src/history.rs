@@ -4,7 +4,7 @@
 //! answer when it left. [`crate::invariants`] judges each event against the facts before it.
 
 use crate::event::{Event, Fact, Host, Wish};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Life};
 use crate::scenario::ATTEMPTS_MAX;
 use countersign_rules::ack::{Ack, AckItem, Stage};
 use countersign_rules::delivery::{End, Seq, Term, Why};
@@ -141,10 +141,12 @@ pub struct History {
     pub superseded: BTreeSet<u64>,
     /// Lanes that were parked at some time.
     pub ever_parked: BTreeSet<(usize, u8)>,
-    /// Lanes that are parked as the centre knows it: by what, and since which event.
-    pub parked_at_centre: BTreeMap<(usize, u8), (MessageId, usize)>,
-    /// Lives of messages whose parked lanes the centre lets go on.
-    pub resumed: BTreeSet<(MessageId, u32)>,
+    /// Lives that ended dead or rejected at the centre, and with which event.
+    pub(crate) failed_lives: BTreeMap<Life, usize>,
+    /// Lives whose parked lanes the centre has let go on.
+    pub(crate) let_go: BTreeSet<Life>,
+    /// Lanes that the centre has let go on at some time.
+    pub resumed_lanes: BTreeSet<(usize, u8)>,
     /// The lanes as the sites know them.
     pub(crate) lanes: Lanes,
     /// A host's flush failed and it has not started since.
@@ -436,28 +438,21 @@ impl History {
             }
             Fact::Settled { id, end, .. } => {
                 self.settle(id, end);
-                self.lane_at_centre(id, end, number);
+                self.failed_at_centre(id, end, number);
             }
-            Fact::LaneResumed { id, generation } => {
-                self.resumed.insert((id, generation));
+            Fact::LaneParked { id } => self.ever_parked.extend(self.lane_of(id)),
+            Fact::LaneResumed { id } => {
                 if let Some(place) = self.lane_of(id) {
-                    self.parked_at_centre.remove(&place);
+                    self.resumed_lanes.insert(place);
+                    self.let_go.extend(self.lanes.parked.get(&place));
                 }
             }
+            // It came too late to end its message, and parks its lane all the same.
             Fact::Kept {
                 id,
-                why: why @ (Why::Late | Why::Conflict),
-                stage,
-            } if why == Why::Late || stage == Stage::Acknowledged => {
-                let ends = [
-                    (Stage::Acknowledged, End::Processed),
-                    (Stage::Rejected, End::Rejected),
-                    (Stage::Dead, End::Dead),
-                ];
-                if let Some((_, end)) = ends.iter().find(|(said, _)| *said == stage) {
-                    self.lane_at_centre(id, *end, number);
-                }
-            }
+                why: Why::Late | Why::Conflict | Why::OtherGeneration,
+                stage: Stage::Rejected | Stage::Dead,
+            } => self.ever_parked.extend(self.lane_of(id)),
             Fact::Kept {
                 id,
                 why: Why::StoreLost,
@@ -484,28 +479,15 @@ impl History {
         Some((message.agent, self.requests[message.request].wish.lane))
     }
 
-    /// What the end of a message means for its lane, as the centre knows it.
-    fn lane_at_centre(&mut self, id: MessageId, end: End, number: usize) {
-        let Some(place) = self.lane_of(id) else {
+    fn failed_at_centre(&mut self, id: MessageId, end: End, number: usize) {
+        let Some(message) = self.messages.get(&id) else {
             return;
         };
-        let message = &self.messages[&id];
-        // Said once more, after somebody has let the lane go on: nothing new.
-        let is_news = !self.resumed.contains(&(id, message.generation));
-        let parks = message.rule == LaneRule::Park && is_news;
-        match end {
-            End::Rejected | End::Dead if parks => {
-                self.ever_parked.insert(place);
-                let parked = self.parked_at_centre.entry(place).or_insert((id, number));
-                parked.0 = id;
-            }
-            End::Processed => {
-                let parked = self.parked_at_centre.get(&place);
-                if parked.is_some_and(|(by, _)| *by == id) {
-                    self.parked_at_centre.remove(&place);
-                }
-            }
-            _ => {}
+        if message.rule == LaneRule::Park && matches!(end, End::Rejected | End::Dead) {
+            self.failed_lives
+                .entry((id, message.generation))
+                .or_insert(number);
+            self.ever_parked.extend(self.lane_of(id));
         }
     }
 

@@ -268,8 +268,9 @@ fn i6_lanes_keep_their_order(history: &History, event: &Event) -> Verdicts {
 /// because the centre says so.
 fn i6_lanes_keep_their_rules(history: &History, event: &Event) -> Verdicts {
     match *event {
-        Event::LaneGoesOn { id, generation, .. } => {
-            if history.resumed.contains(&(id, generation)) {
+        Event::LaneGoesOn { id, .. } => {
+            let lane = history.lane_of(id);
+            if lane.is_some_and(|lane| history.resumed_lanes.contains(&lane)) {
                 return Ok(());
             }
             let says = format!("the lane that {id} has parked goes on without anybody's word");
@@ -305,7 +306,9 @@ fn i6_lanes_keep_their_rules(history: &History, event: &Event) -> Verdicts {
     }
 }
 
-/// I6, at the centre: what is accepted into a parked lane is not pushed while that is parked.
+/// I6, at the centre: what is accepted into a lane that is parked at its site, for a reason that the
+/// centre knows, is not pushed. What words that were forged or came late are worth is not judged
+/// here: the site holds what it has of a parked lane in any case.
 fn i6_nothing_new_leaves_a_parked_lane(history: &History, event: &Event) -> Verdicts {
     let Event::Recorded {
         fact: Fact::Offered { id, .. },
@@ -317,16 +320,20 @@ fn i6_nothing_new_leaves_a_parked_lane(history: &History, event: &Event) -> Verd
     let Some(message) = history.messages.get(id) else {
         return Ok(());
     };
-    let parked = history.lane_of(*id);
-    let parked = parked.and_then(|lane| history.parked_at_centre.get(&lane));
+    let lane = history.lane_of(*id);
+    let Some(by) = lane.and_then(|lane| history.lanes.parked.get(&lane)) else {
+        return Ok(());
+    };
     let invoked = history.requests[message.request].invoked;
-    match parked {
-        Some((by, since)) if by != id && invoked > *since && message.offers == 0 => {
-            let says = format!("{id} is pushed although {by} has parked its lane");
-            broken(Invariant::I6, [*by, *id], says)
-        }
-        _ => Ok(()),
+    let known = history
+        .failed_lives
+        .get(by)
+        .is_some_and(|failed| *failed < invoked);
+    if known && !history.let_go.contains(by) && by.0 != *id && message.offers == 0 {
+        let says = format!("{id} is pushed although {} has parked its lane", by.0);
+        return broken(Invariant::I6, [by.0, *id], says);
     }
+    Ok(())
 }
 
 /// I23: attempts are counted one by one, by what was begun and by nothing else, and are no more than

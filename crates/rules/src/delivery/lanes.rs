@@ -31,9 +31,11 @@ use serde::{Deserialize, Serialize};
 /// that it goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lane {
-    /// The message whose end parked it, and which life of it.
+    /// The message whose end parked it last.
     by: MessageId,
-    generation: u32,
+    /// All whose ends are known to have parked it, and which lives of them. More than one only where
+    /// words were forged or came late; its site goes by one of them.
+    reasons: BTreeMap<MessageId, u32>,
     is_parked: bool,
     /// The site has not said since that it goes on.
     is_untold: bool,
@@ -47,12 +49,38 @@ impl Lane {
     fn parked(by: MessageId, generation: u32) -> Self {
         Self {
             by,
-            generation,
+            reasons: BTreeMap::from([(by, generation)]),
             is_parked: true,
             is_untold: false,
             held: BTreeMap::new(),
             behind: 0,
         }
+    }
+
+    /// Whether this is known to have parked it.
+    fn is_reason(&self, by: MessageId, generation: u32) -> bool {
+        let known = self.reasons.get(&by);
+        known.is_some_and(|known| *known >= generation)
+    }
+
+    fn add_reason(&mut self, by: MessageId, generation: u32) {
+        self.by = by;
+        let known = self.reasons.entry(by).or_insert(generation);
+        *known = generation.max(*known);
+        if self.reasons.len() > REASONS_MAX
+            && let Some(other) = self.reasons.keys().copied().find(|other| *other != by)
+        {
+            self.reasons.remove(&other);
+        }
+    }
+
+    /// What its site is told when it goes on.
+    fn resumed(&self) -> impl Iterator<Item = Resumed> {
+        let reasons = self.reasons.iter();
+        reasons.map(|(id, generation)| Resumed {
+            id: *id,
+            generation: *generation,
+        })
     }
 
     /// Whether what is new in it has to wait behind what is held.
@@ -113,11 +141,12 @@ impl State {
             return;
         };
         if let Some(known) = queue.lanes.get_mut(&lane) {
-            let is_same = (known.by, known.generation) == (by, generation);
-            // Said before: somebody has let it go on since.
-            if known.is_parked || is_same {
-                (known.by, known.generation) = (by, generation);
+            // Said before: somebody may have let it go on since.
+            if known.is_reason(by, generation) {
                 return;
+            }
+            if known.is_parked {
+                return known.add_reason(by, generation);
             }
         }
         self.releasing.remove(&(recipient, lane));
@@ -128,11 +157,13 @@ impl State {
             behind: of_lane.len() as u64,
             ..Lane::parked(by, generation)
         });
-        (known.by, known.generation) = (by, generation);
+        known.add_reason(by, generation);
         (known.is_parked, known.is_untold) = (true, false);
         // From the last on, each before what is held already: what was let go is earlier in order.
         for handle in of_lane.into_iter().rev() {
-            if self.messages[handle].standing == Standing::Fresh {
+            let message = &self.messages[handle];
+            // What parked the lane goes first when it is done once more.
+            if message.standing == Standing::Fresh && message.id != by {
                 self.leave_queue(handle);
                 self.hold(handle, Lane::prepend);
             }
@@ -222,8 +253,7 @@ impl State {
             return;
         };
         let mut lanes = queue.lanes.iter_mut();
-        let heard = lanes
-            .find(|(_, lane)| lane.is_untold && (lane.by, lane.generation) == (by, generation));
+        let heard = lanes.find(|(_, lane)| lane.is_untold && lane.is_reason(by, generation));
         if let Some((&hash, lane)) = heard {
             lane.is_untold = false;
             self.forget_lane(recipient, hash);
@@ -243,14 +273,21 @@ impl State {
         }
     }
 
-    /// The message that has parked this lane was done once more with success: its site knows.
+    /// A message that has parked this lane was done once more with success: its site knows. The lane
+    /// goes on, unless it is parked for another reason as well.
     pub(super) fn done_once_more(&mut self, handle: Handle) {
         let message = &self.messages[handle];
         let (recipient, lane) = (message.recipient, message.lane.lane());
-        let queue = &self.recipients[recipient as usize];
-        let parked = queue.lanes.get(&lane).filter(|lane| lane.is_parked);
-        if parked.is_some_and(|lane| lane.by == message.id) {
-            self.resume_lane(recipient, lane, true);
+        let lanes = &mut self.recipients[recipient as usize].lanes;
+        let Some(parked) = lanes.get_mut(&lane).filter(|lane| lane.is_parked) else {
+            return;
+        };
+        if parked.reasons.remove(&message.id).is_none() {
+            return;
+        }
+        match parked.reasons.keys().next() {
+            Some(other) => parked.by = *other,
+            None => self.resume_lane(recipient, lane, true),
         }
     }
 
@@ -283,7 +320,9 @@ impl State {
 
     /// Whether this message may be pushed although its lane is parked: it is what parked it.
     fn goes_first(&self, message: &Message) -> bool {
-        self.parked_by(message) == Some(message.id)
+        let lanes = &self.queue(message.recipient).lanes;
+        let lane = lanes.get(&message.lane.lane());
+        lane.is_some_and(|lane| lane.is_parked && lane.reasons.contains_key(&message.id))
     }
 
     /// The parked lanes of a recipient.
@@ -292,7 +331,8 @@ impl State {
         let parked = lanes.filter(|lane| lane.is_parked);
         parked.map(|lane| LaneView {
             by: lane.by,
-            generation: lane.generation,
+            generation: lane.reasons.get(&lane.by).copied().unwrap_or(1),
+            // Whoever asks looks into the archive as well.
             last: self.last_record(lane.by),
             behind: lane.behind,
             held: lane.held(),
@@ -322,11 +362,7 @@ impl State {
     pub(super) fn untold(&self, recipient: RecipientNo) -> Vec<Resumed> {
         let lanes = self.queue(recipient).lanes.values();
         let untold = lanes.filter(|lane| lane.is_untold);
-        let resumed = untold.map(|lane| Resumed {
-            id: lane.by,
-            generation: lane.generation,
-        });
-        resumed.collect()
+        untold.flat_map(Lane::resumed).collect()
     }
 }
 
@@ -369,7 +405,8 @@ impl Centre {
         let Some(parked) = parked.filter(|lane| lane.is_parked) else {
             return Err(Refusal::NotParked { lane: lane.clone() });
         };
-        let (id, generation) = (parked.by, parked.generation);
+        let (id, resumed) = (parked.by, parked.resumed().collect());
+        let generation = parked.reasons.get(&id).copied().unwrap_or(1);
         let live = queue.live;
         let record = Record::LaneResumed {
             at: now,
@@ -384,7 +421,7 @@ impl Centre {
         if let Some(live) = live {
             out.effect(Effect::Resume {
                 connection: live.connection,
-                lanes: Vec::from([Resumed { id, generation }]),
+                lanes: resumed,
             });
         }
         self.release_lanes(now, out);
@@ -419,12 +456,17 @@ impl Centre {
     ) {
         // A list that is full may leave out what was resumed.
         if parked.len() < crate::limits::PARKED_LANES_TOLD_MAX {
-            let names = |resumed: &Resumed| {
+            let lanes = self.state.queue(recipient).lanes.values();
+            let untold = lanes.filter(|lane| lane.is_untold);
+            let is_named = |lane: &Lane| {
                 let mut named = parked.iter();
-                named.any(|lane| (lane.by, lane.generation) == (resumed.id, resumed.generation))
+                named.any(|named| lane.is_reason(named.by, named.generation))
             };
-            let heard = self.state.untold(recipient).into_iter();
-            for Resumed { id, generation } in heard.filter(|resumed| !names(resumed)) {
+            let heard: Vec<_> = untold
+                .filter(|lane| !is_named(lane))
+                .filter_map(|lane| Some((lane.by, *lane.reasons.get(&lane.by)?)))
+                .collect();
+            for (id, generation) in heard {
                 let record = Record::LaneHeard {
                     at: now,
                     recipient,
@@ -454,13 +496,16 @@ impl Centre {
         let hash = LaneHash::of(&parked.lane);
         let is_known = lanes
             .get(&hash)
-            .is_some_and(|lane| lane.is_parked || lane.is_untold);
+            .is_some_and(|lane| lane.is_reason(parked.by, parked.generation));
         let message = self.state.message(parked.by);
         // Its end is on its way here, or another life of it is under way.
         let is_under_way = message.is_some_and(|message| message.end().is_none());
         !is_known && !is_under_way
     }
 }
+
+/// Reasons that are kept of one parked lane.
+const REASONS_MAX: usize = 16;
 
 /// In the middle, so that there is room on both sides.
 const PLACE_FIRST: u64 = 1 << 32;

@@ -741,7 +741,13 @@ impl Machine for Centre {
                 now,
                 out,
             )),
-            Input::LookAgent { tenant, agent } => Reply::Agent(self.state.agent(&tenant, &agent)),
+            Input::LookAgent { tenant, agent } => {
+                let mut view = self.state.agent(&tenant, &agent);
+                for lane in view.iter_mut().flat_map(|view| &mut view.parked) {
+                    lane.last = self.known(lane.by, out).map_or(0, |message| message.last);
+                }
+                Reply::Agent(view)
+            }
             Input::BatchRecorded { batch } => {
                 self.archive.release(batch);
                 Reply::Done

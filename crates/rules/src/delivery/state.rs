@@ -6,7 +6,7 @@ use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing
 use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
 use super::retention::RetentionClock;
-use crate::ack::Stage;
+use crate::ack::{FORGOTTEN, Stage};
 use crate::lane::{LaneHash, LaneMark};
 use crate::limits;
 use crate::machine::Position;
@@ -271,13 +271,28 @@ impl State {
                 queue.received_last = queue.received_last.max(seq);
             }
             Record::Settled {
-                id, end, attempt, ..
-            } => self.settle(position, *id, *end, *attempt)?,
-            Record::Kept { id, why, stage, .. } => {
+                id,
+                end,
+                attempt,
+                outcome,
+                ..
+            } => {
+                let is_stray = outcome.code == FORGOTTEN;
+                self.settle(position, *id, *end, *attempt, is_stray)?;
+            }
+            Record::Kept {
+                id,
+                why,
+                stage,
+                outcome,
+                ..
+            } => {
                 self.counters.acks_kept += 1;
                 if let Some(message) = self.messages.find(*id) {
                     self.messages.change(message).last = position;
-                    self.heard_too_late(message, *why, *stage);
+                    if outcome.code != FORGOTTEN {
+                        self.heard_too_late(message, *why, *stage);
+                    }
                 }
             }
             Record::Attempted { id, .. } => {
@@ -671,6 +686,7 @@ impl State {
         id: MessageId,
         end: End,
         attempt: u32,
+        is_stray: bool,
     ) -> Result<(), RecordError> {
         let handle = self.messages.find(id).ok_or(UNKNOWN_MESSAGE)?;
         if let Some(before) = self.messages[handle].end() {
@@ -712,7 +728,7 @@ impl State {
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
         match end {
-            End::Rejected | End::Dead if message.lane.parks() => self.park(handle),
+            End::Rejected | End::Dead if message.lane.parks() && !is_stray => self.park(handle),
             End::Processed => self.done_once_more(handle),
             _ => {}
         }
@@ -722,11 +738,19 @@ impl State {
     /// A message ended at its site, which came too late to change its end; what that means for its
     /// lane stands all the same, because the site goes by it.
     fn heard_too_late(&mut self, handle: Handle, why: Why, stage: Stage) {
-        let parks = self.messages[handle].lane.parks();
+        let message = &self.messages[handle];
+        let (parks, done) = (message.lane.parks(), message.end() == Some(End::Processed));
         match (why, stage) {
-            (Why::Late, Stage::Rejected | Stage::Dead) if parks => self.park(handle),
+            (Why::Late | Why::Conflict, Stage::Rejected | Stage::Dead) if parks => {
+                self.park(handle);
+            }
+            // An earlier life of it; a later one may have been taken back before its site heard of it.
+            (Why::OtherGeneration, Stage::Rejected | Stage::Dead) if parks && !done => {
+                let earlier = u32::from(message.generation).saturating_sub(1);
+                let (recipient, lane) = (message.recipient, message.lane.lane());
+                self.park_lane(recipient, lane, (message.id, earlier));
+            }
             (Why::Late | Why::Conflict, Stage::Acknowledged) => self.done_once_more(handle),
-            // A site that contradicts itself names the lane at `ready` if it has parked it.
             _ => {}
         }
     }

@@ -268,10 +268,11 @@ impl Lanes {
             })
     }
 
-    /// The lane that this message, in this life of it, has parked.
-    pub(super) fn parked_by(&self, key: Key) -> Option<&LaneName> {
+    /// The lane that this message has parked, in this life of it or in an earlier one.
+    pub(super) fn parked_by(&self, (id, generation): Key) -> Option<&LaneName> {
         let mut parked = self.parked.iter();
-        parked.find(|(_, by)| **by == key).map(|(name, _)| name)
+        let parked = parked.find(|(_, (by, life))| *by == id && *life <= generation);
+        parked.map(|(name, _)| name)
     }
 }
 

@@ -24,7 +24,7 @@ pub use record::{Record, Worked, decode_envelope, decode_record};
 use state::RunningAttempt;
 pub use state::{AckOwed, OwedStage, State};
 
-use crate::ack::{Outcome, Stage};
+use crate::ack::{FORGOTTEN, Outcome, Stage};
 use crate::lane::LaneRule;
 use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
@@ -99,7 +99,8 @@ pub struct Arrival {
     pub envelope: Bytes,
 }
 
-/// A lane that somebody at the centre lets go on: the one that this life of a message has parked.
+/// A lane that somebody at the centre lets go on: the one that this life of a message, or an earlier
+/// one, has parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resumed {
     /// The message.
@@ -381,7 +382,7 @@ impl Site {
             longer knows whether it was worked on; look in the back office, then send it anew or \
             leave it";
         let worked = Worked::Dead(Outcome {
-            code: String::from("forgotten"),
+            code: String::from(FORGOTTEN),
             detail: String::from(detail),
             data: Vec::new(),
         });

@@ -503,7 +503,7 @@ impl State {
         self.lanes.parked()
     }
 
-    /// The lane that this life of a message has parked.
+    /// The lane that this life of a message, or an earlier one, has parked.
     pub(super) fn parked_by(&self, id: MessageId, generation: u32) -> Option<&LaneName> {
         self.lanes.parked_by((id, generation))
     }

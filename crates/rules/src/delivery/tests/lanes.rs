@@ -381,3 +381,56 @@ fn a_lane_whose_end_or_release_is_damaged_loses_no_message_and_doubles_none() {
         assert_eq!(world.counters().pending, 0);
     }
 }
+
+#[test]
+fn an_end_of_an_earlier_life_parks_the_lane_of_a_replay_that_was_taken_back() {
+    let mut world = World::new();
+    let connection = world.online();
+    let short = Submission {
+        expires_at: Some(world.now + Duration::from_secs(1)),
+        ..ruled(1, "a", LaneRule::Park)
+    };
+    world.submit(short).unwrap();
+    world.pass(Duration::from_secs(1));
+    world.disconnect(connection);
+    assert_eq!(world.replay(1), Ok(()));
+    let cancelled = world.input(Input::Cancel {
+        tenant: tenant(),
+        id: id(1),
+        by: String::from("ada"),
+    });
+    assert_eq!(cancelled, Reply::Operated(Ok(())));
+    world.ack(1, Stage::Dead, 1);
+    assert_eq!(world.kept(), [Why::OtherGeneration]);
+    assert_eq!(world.lanes()[0].by, id(1), "its site goes by it");
+    assert_eq!(world.resume_lane("a"), Ok(()));
+    let connection = world.connect("lyon");
+    let welcome = world.ready_naming(connection, vec![parked(1, 1)]);
+    assert_eq!(
+        welcome.resumed.len(),
+        1,
+        "the site has an earlier life of it"
+    );
+}
+
+#[test]
+fn a_lane_that_two_messages_parked_goes_on_when_both_are_done_or_somebody_says_so() {
+    for is_resumed in [false, true] {
+        let mut world = World::new();
+        world.online();
+        world.send_parking([1, 2, 3]);
+        world.ack(1, Stage::Dead, 1);
+        world.ack(2, Stage::Dead, 1);
+        assert_eq!(world.lanes().len(), 1);
+        world.replay(1).unwrap();
+        world.ack_life(1, 2, Stage::Acknowledged);
+        assert_eq!(world.lanes()[0].by, id(2), "it is parked by the other");
+        if is_resumed {
+            world.resume_lane("a").unwrap();
+        } else {
+            world.replay(2).unwrap();
+            world.ack_life(2, 2, Stage::Acknowledged);
+        }
+        assert_eq!(world.lanes(), []);
+    }
+}
