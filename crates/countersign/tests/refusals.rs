@@ -3,13 +3,17 @@
 
 #![cfg(unix)]
 
+#[path = "support/run.rs"]
+mod run;
 mod support;
 
 use countersign_access::{Grant, Issuer, KeySet, Scopes, SigningKey};
+use countersign_archive::DiskArchive;
+use countersign_rules::delivery::Archive as _;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::free_ports;
 
@@ -160,17 +164,11 @@ struct Ran {
 }
 
 fn run(command: &mut Command) -> Ran {
-    let output = command.output().expect("the binary starts");
-    let Output {
-        status,
+    let (exit, stdout, stderr) = run::run(command);
+    Ran {
+        exit,
         stdout,
         stderr,
-    } = output;
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
-    Ran {
-        exit: status.code().unwrap_or(-1),
-        stdout: text(stdout),
-        stderr: text(stderr),
     }
 }
 
@@ -388,4 +386,57 @@ fn the_curl_line_that_send_prints_sends_the_message() {
     let path = format!("/v1/messages/{id}/data");
     let (_, data) = server.get(&path, &token).expect("it answers");
     assert_eq!(data, r#"{"name":"d'Artagnan $HOME `id`"}"#);
+}
+
+/// A send with a key; the message's id, and whether the key was known.
+fn send_keyed(server: &Server, token: &str, key: usize) -> (String, bool) {
+    let body =
+        format!(r#"{{"to":{{"agent":"lyon"}},"type":"doc.insert","data":{key},"id":"k{key}"}}"#);
+    let answer = request(server.port, "POST", "/v1/messages", token, Some(&body));
+    let (status, answer) = answer.expect("the send API answers");
+    assert!(status == 202 || status == 200, "{answer}");
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
+    let id = answer["id"].as_str().expect("it has an id");
+    (id.to_owned(), status == 200)
+}
+
+#[test]
+fn what_has_ended_is_known_from_disk_after_a_kill_and_without_its_file() {
+    let home = Home::new();
+    let few = [("COUNTERSIGN_STORE__REMEMBERED_MESSAGES", "2")];
+    let token = home.token("send read operate", None, Duration::ZERO);
+    let server = home.serve_with(&few);
+    let sent: Vec<String> = (0..20)
+        .map(|key| send_keyed(&server, &token, key).0)
+        .collect();
+    for id in &sent {
+        let path = format!("/v1/messages/{id}/cancel");
+        let (status, why) = request(server.port, "POST", &path, &token, None).expect("it answers");
+        assert_eq!(status, 200, "{why}");
+    }
+    let all_is_known = |server: &Server| {
+        for (key, id) in sent.iter().enumerate() {
+            assert_eq!(send_keyed(server, &token, key), (id.clone(), true));
+            let (status, shown) = server
+                .get(&format!("/v1/messages/{id}"), &token)
+                .expect("it answers");
+            assert!(status == 200 && shown.contains("cancelled"), "{shown}");
+        }
+    };
+    all_is_known(&server);
+    drop(server);
+
+    let server = home.serve_with(&few);
+    all_is_known(&server);
+    assert_eq!(server.terminate(), Some(0));
+
+    // It is in the file, and not in memory alone.
+    let file = home.path("countersign-data/centre-ended.sqlite");
+    let archive = DiskArchive::open(&file).expect("it opens");
+    let first = sent[0].parse().expect("it is an id");
+    assert!(archive.find(first).expect("it is read").is_some());
+    drop(archive);
+
+    std::fs::remove_file(&file).expect("it is there");
+    all_is_known(&home.serve_with(&few));
 }

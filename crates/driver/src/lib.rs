@@ -27,7 +27,7 @@ pub use bodies::Bodies;
 pub use clock::Clock;
 pub use engine::{Engine, Sealed};
 pub use handle::{Answer, AskError, Handle, Health, StoreInfo};
-pub use open::{OpenError, Opened, open};
+pub use open::{OpenError, Opened, open, open_with};
 pub use service::{Options, Outlet, Service, StopReason, Waiting};
 
 /// What callers of this crate need of the journal.

@@ -54,12 +54,27 @@ pub enum OpenError {
 /// # Errors
 /// The directory is in use, cannot be read, or was written by a newer program.
 pub fn open<M: Machine, F: Files, T>(
-    mut machine: M,
+    machine: M,
+    files: F,
+    options: Options,
+    new: NewStore,
+) -> Result<Opened<M, F, T>, OpenError> {
+    open_with(|| Ok(machine), files, options, new)
+}
+
+/// As [`open`], for a machine that keeps something beside the journal: it is made when the store is
+/// locked, so that no two processes touch what it keeps.
+///
+/// # Errors
+/// Those of [`open`]; and the machine could not be made, in the words of `make`.
+pub fn open_with<M: Machine, F: Files, T>(
+    make: impl FnOnce() -> Result<M, String>,
     files: F,
     options: Options,
     new: NewStore,
 ) -> Result<Opened<M, F, T>, OpenError> {
     let (log, recovered) = Log::open(files, options, new)?;
+    let mut machine = make().map_err(OpenError::Machine)?;
     let mut from = 1;
     if let Some((position, image)) = &recovered.snapshot {
         let understood = machine.load(image);

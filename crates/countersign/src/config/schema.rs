@@ -55,6 +55,9 @@ pub(crate) struct StoreSection {
     pub(crate) reserve: SizeText,
     /// How long a finished message and its idempotency key are remembered. Default: 7d.
     pub(crate) retention: DurationText,
+    /// Messages that have ended and are kept in memory; the others are on disk. Default: 65536, some
+    /// 8 MB.
+    pub(crate) remembered_messages: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -314,6 +317,7 @@ impl Default for StoreSection {
             data_dir: PathBuf::from("countersign-data"),
             reserve: SizeText(256 << 20),
             retention: DurationText(Duration::from_secs(7 * 86_400)),
+            remembered_messages: 65_536,
         }
     }
 }

@@ -8,7 +8,6 @@ use countersign_driver::{Bodies, Options, Outlet, Service};
 use countersign_role_api::Watchers;
 use countersign_role_hub::HubOutlet;
 use countersign_rules::delivery::{Centre, Effect, Input, Policy};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Hands each effect to the role that carries it out.
@@ -35,14 +34,8 @@ impl Outlet<Centre> for CentreOutlet {
     }
 }
 
-/// What is remembered of messages that have ended. It stands beside the journal's directory, which
-/// holds nothing else.
-fn archive(data_dir: &Path) -> Result<DiskArchive, Failure> {
-    std::fs::create_dir_all(data_dir).map_err(|error| Failure::file(data_dir, "create", &error))?;
-    let path = data_dir.join("centre-ended.sqlite");
-    DiskArchive::open(&path)
-        .map_err(|error| Failure::unexpected("cannot open what is remembered of messages", error))
-}
+/// Messages that leave the memory together, unless it is to keep fewer: a record of some 70 KB.
+const ARCHIVE_BATCH: u64 = 1024;
 
 /// What the configuration asks of the centre.
 pub(crate) fn policy(config: &Config) -> Policy {
@@ -52,6 +45,8 @@ pub(crate) fn policy(config: &Config) -> Policy {
         ack_wait: config.delivery.ack_wait.0,
         strict_targets: config.delivery.strict_targets,
         retention: config.store.retention.0,
+        remembered_max: config.store.remembered_messages,
+        archive_batch: config.store.remembered_messages.clamp(1, ARCHIVE_BATCH) as usize,
         body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
         ..Policy::default()
     }
@@ -64,12 +59,12 @@ pub(crate) fn start(
     watchers: Arc<Watchers>,
 ) -> Result<Service<Centre>, Failure> {
     let directory = config.store.data_dir.join("centre");
-    let archive = archive(&config.store.data_dir)?;
-    let opened = store::open(
-        Centre::with_archive(policy(config), archive),
-        &directory,
-        config.store.reserve.0,
-        "the centre",
-    )?;
+    // Beside the journal's directory, which holds nothing else.
+    let ended = config.store.data_dir.join("centre-ended.sqlite");
+    let centre = || {
+        let archive = DiskArchive::open(&ended).map_err(|error| error.to_string())?;
+        Ok(Centre::with_archive(policy(config), archive))
+    };
+    let opened = store::open_with(centre, &directory, config.store.reserve.0, "the centre")?;
     store::start(opened, CentreOutlet { hub, watchers }, Options::default())
 }

@@ -14,6 +14,16 @@ pub(crate) fn open<M: Machine>(
     reserve_bytes: u64,
     what: &str,
 ) -> Result<Opened<M, RealFiles, Waiting<M>>, Failure> {
+    open_with(|| Ok(machine), directory, reserve_bytes, what)
+}
+
+/// As [`open`], for a machine that is made once the store is locked.
+pub(crate) fn open_with<M: Machine>(
+    make: impl FnOnce() -> Result<M, String>,
+    directory: &Path,
+    reserve_bytes: u64,
+    what: &str,
+) -> Result<Opened<M, RealFiles, Waiting<M>>, Failure> {
     std::fs::create_dir_all(directory)
         .map_err(|error| Failure::file(directory, "create", &error))?;
     let files =
@@ -22,7 +32,7 @@ pub(crate) fn open<M: Machine>(
         reserve_bytes,
         ..journal::Options::default()
     };
-    let opened = countersign_driver::open(machine, files, options, new_store()?);
+    let opened = countersign_driver::open_with(make, files, options, new_store()?);
     let opened = opened.map_err(|error| refused(directory, what, &error))?;
     report(&opened, directory, what);
     Ok(opened)
