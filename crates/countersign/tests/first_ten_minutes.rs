@@ -1,11 +1,13 @@
 //! The first minutes of a newcomer, as real processes: `dev`, a document delivered, an agent away and
 //! back, a document the back office cannot take, and a kill in between.
 
+#[path = "support/run.rs"]
+mod run;
 mod support;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use support::free_ports;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
@@ -41,19 +43,13 @@ impl Dev {
     }
 
     fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        let command = command
             .args(words)
             .env("COUNTERSIGN_CONTEXT", self.home.join("dev.json"))
             .env_remove("COUNTERSIGN_URL")
-            .env_remove("COUNTERSIGN_TOKEN")
-            .output()
-            .expect("the binary starts");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
-        (status.code().unwrap_or(-1), text(stdout), text(stderr))
+            .env_remove("COUNTERSIGN_TOKEN");
+        run::run(command)
     }
 
     fn send(&self, body: &str, rest: &[&str]) -> (i32, String, String) {

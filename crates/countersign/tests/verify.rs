@@ -1,24 +1,18 @@
 //! `verify` over real journals: of a run that went well, while it runs, damaged, and none at all.
 
+#[path = "support/run.rs"]
+mod run;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 fn run(words: &[&str]) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(BINARY)
-        .args(words)
-        .env_remove("COUNTERSIGN_CONFIG")
-        .output()
-        .expect("the binary starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
-    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    let mut command = Command::new(BINARY);
+    run::run(command.args(words).env_remove("COUNTERSIGN_CONFIG"))
 }
 
 fn verify(data: &Path, more: &[&str]) -> (i32, serde_json::Value) {

@@ -13,8 +13,8 @@ use countersign_rules::delivery::{Input, LaneView, Reply};
 use countersign_rules::limits::OUTCOME_DETAIL_BYTES_MAX;
 use countersign_rules::{AgentName, LaneName, MessageId, TenantName};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 /// `PUT /v1/agents/{agent}`: from now on it can be sent to, although it never connected.
 pub(crate) async fn register(
@@ -45,13 +45,37 @@ pub(crate) async fn agent(
 /// Room for a change of an agent: its reason is far shorter.
 const CHANGE_BYTES_MAX: usize = 16 * 1024;
 
+/// What an operator asks of an agent.
+struct Asked<T> {
+    tenant: TenantName,
+    agent: AgentName,
+    what: T,
+    by: String,
+}
+
+async fn asked<T: DeserializeOwned>(
+    api: &Api,
+    headers: &HeaderMap,
+    agent: &str,
+    request: Body,
+) -> Result<Asked<T>, Problem> {
+    let (access, tenant) = api.access(headers, Scope::Operate)?;
+    let agent = agent_name(agent)?;
+    let request = body::read_json(headers, request, CHANGE_BYTES_MAX).await?;
+    Ok(Asked {
+        tenant,
+        agent,
+        what: body::parse(body::text(&request)?)?,
+        by: access.subject.clone(),
+    })
+}
+
 /// What may be changed of an agent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AgentChange<'a> {
+struct AgentChange {
     paused: bool,
-    #[serde(borrow, default)]
-    reason: Option<Cow<'a, str>>,
+    reason: Option<String>,
 }
 
 /// `PATCH /v1/agents/{agent}`: holds everything back from it, or lets it go again.
@@ -61,29 +85,24 @@ pub(crate) async fn change_agent(
     Path(agent): Path<String>,
     request: Body,
 ) -> Result<Response, Problem> {
-    let (access, tenant) = api.access(&headers, Scope::Operate)?;
-    let agent = agent_name(&agent)?;
-    let request = body::read_json(&headers, request, CHANGE_BYTES_MAX).await?;
-    let change: AgentChange<'_> = body::parse(body::text(&request)?)?;
+    let asked: Asked<AgentChange> = asked(&api, &headers, &agent, request).await?;
     let input = Input::Pause {
-        tenant: tenant.clone(),
-        agent: agent.clone(),
-        paused: change.paused,
-        reason: reason(change.reason)?,
-        by: access.subject.clone(),
+        tenant: asked.tenant.clone(),
+        agent: asked.agent.clone(),
+        paused: asked.what.paused,
+        reason: bounded(asked.what.reason)?,
+        by: asked.by,
     };
     operated(&api, input).await?;
-    shown(&api, tenant, agent).await
+    shown(&api, asked.tenant, asked.agent).await
 }
 
 /// Which lane goes on, and why.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LaneResumption<'a> {
-    #[serde(borrow)]
-    lane: Cow<'a, str>,
-    #[serde(borrow, default)]
-    reason: Option<Cow<'a, str>>,
+struct LaneResumption {
+    lane: String,
+    reason: Option<String>,
 }
 
 /// `POST /v1/agents/{agent}/lanes/resume`: lets a parked lane go on. The lane stands in the body,
@@ -94,30 +113,27 @@ pub(crate) async fn resume_lane(
     Path(agent): Path<String>,
     request: Body,
 ) -> Result<Response, Problem> {
-    let (access, tenant) = api.access(&headers, Scope::Operate)?;
-    let agent = agent_name(&agent)?;
-    let request = body::read_json(&headers, request, CHANGE_BYTES_MAX).await?;
-    let change: LaneResumption<'_> = body::parse(body::text(&request)?)?;
-    let lane = LaneName::parse(&change.lane);
+    let asked: Asked<LaneResumption> = asked(&api, &headers, &agent, request).await?;
+    let lane = LaneName::parse(&asked.what.lane);
     let lane = lane.map_err(|error| Problem::field("/lane", error.to_string()))?;
     let input = Input::ResumeLane {
-        tenant: tenant.clone(),
-        agent: agent.clone(),
+        tenant: asked.tenant.clone(),
+        agent: asked.agent.clone(),
         lane,
-        reason: reason(change.reason)?,
-        by: access.subject.clone(),
+        reason: bounded(asked.what.reason)?,
+        by: asked.by,
     };
     operated(&api, input).await?;
-    shown(&api, tenant, agent).await
+    shown(&api, asked.tenant, asked.agent).await
 }
 
-fn reason(given: Option<Cow<'_, str>>) -> Result<String, Problem> {
-    let reason = given.unwrap_or_default();
+fn bounded(reason: Option<String>) -> Result<String, Problem> {
+    let reason = reason.unwrap_or_default();
     if reason.len() > OUTCOME_DETAIL_BYTES_MAX {
         let message = format!("it is longer than {OUTCOME_DETAIL_BYTES_MAX} bytes");
         return Err(Problem::field("/reason", message));
     }
-    Ok(reason.into_owned())
+    Ok(reason)
 }
 
 /// `POST /v1/messages/{id}/cancel`: takes a message back that nobody can have yet.

@@ -99,8 +99,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_envelope_is_json_that_leaves_out_what_is_absent_and_keeps_the_body_as_it_was() {
+    /// As it is written for the second push.
+    fn written(message: &Accepted<'_>) -> Vec<u8> {
         let push = Push {
             connection: 1,
             term: 1,
@@ -111,12 +111,13 @@ mod tests {
             generation: 1,
         };
         let mut bytes = Vec::new();
-        write(
-            &mut bytes,
-            &accepted("a\u{1e}b", br#"{"n":1.50}"#),
-            &push,
-            "http://a/acks",
-        );
+        write(&mut bytes, message, &push, "http://a/acks");
+        bytes
+    }
+
+    #[test]
+    fn the_envelope_is_json_that_leaves_out_what_is_absent_and_keeps_the_body_as_it_was() {
+        let bytes = written(&accepted("a\u{1e}b", br#"{"n":1.50}"#));
         assert!(bytes.ends_with(br#""data":{"n":1.50}}"#));
         assert!(
             !bytes.contains(&0x1e),
@@ -138,18 +139,7 @@ mod tests {
             rule: LaneRule::Park,
             ..accepted("", b"1")
         };
-        let push = Push {
-            connection: 1,
-            term: 1,
-            id: MessageId([7; 16]),
-            accepted: 1,
-            seq: 5,
-            attempt: 1,
-            generation: 1,
-        };
-        let mut bytes = Vec::new();
-        write(&mut bytes, &message, &push, "http://a/acks");
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        let value: Value = serde_json::from_slice(&written(&message)).unwrap();
         assert_eq!(value["lane_rule"], "park");
     }
 }
