@@ -2,7 +2,7 @@
 
 use countersign_checker::{Checker, Invariant, Key, Limits, Party, Report, Verdict};
 use countersign_rules::ack::{Ack, AckItem, AckRecord, Outcome, Stage};
-use countersign_rules::delivery::{Accepted, Cause, End, Record};
+use countersign_rules::delivery::{Accepted, Cause, End, Record, Remembered};
 use countersign_rules::site::{Record as SiteRecord, Worked};
 use countersign_rules::{AgentName, LaneName, MessageId, TenantName, Timestamp};
 
@@ -324,18 +324,100 @@ fn another_body_in_the_inbox_is_a_phantom_whichever_journal_is_told_first() {
     told.breaks(Invariant::I2, &[1]);
 }
 
+impl Told {
+    /// Accepts a message with this key and ends it.
+    fn keyed(&mut self, number: u8, key: u8) {
+        let accepted = Accepted {
+            key: [key; 16],
+            ..accepted(number, u64::from(number))
+        };
+        self.about(number, |_| Record::Accepted(accepted));
+        self.settle(number, End::Cancelled);
+    }
+
+    fn archive(&mut self, batch: u64, numbers: &[u8]) {
+        let messages = numbers.iter().map(|number| remembered(*number)).collect();
+        self.centre(&Record::Archived {
+            at: at(41),
+            batch,
+            messages,
+        });
+    }
+}
+
+fn remembered(number: u8) -> Remembered {
+    Remembered {
+        id: id(number),
+        key: [0; 16],
+        fingerprint: [0; 4],
+        recipient: 0,
+        end: End::Cancelled,
+        generation: 1,
+        pushes: 0,
+        seq: u64::from(number),
+        bytes: 2,
+        lane: 0,
+        accepted: 1,
+        last: 1,
+        ended: at(40),
+    }
+}
+
 #[test]
 fn one_key_accepted_as_two_messages_is_found() {
     let mut told = Told::new();
-    for number in [1, 2] {
-        let key = [5; 16];
-        let accepted = Accepted {
-            key,
-            ..accepted(number, u64::from(number))
-        };
-        told.about(number, |_| Record::Accepted(accepted));
-    }
+    told.keyed(1, 5);
+    told.keyed(2, 5);
     told.breaks(Invariant::I3, &[1, 2]);
+}
+
+#[test]
+fn a_key_stands_for_its_message_until_its_batch_of_the_archive_has_aged() {
+    let mut told = Told::new();
+    told.keyed(1, 5);
+    told.archive(1, &[1]);
+    told.keyed(2, 5);
+    told.breaks(Invariant::I3, &[1, 2]);
+
+    let mut told = Told::new();
+    told.keyed(1, 5);
+    told.archive(1, &[1]);
+    told.centre(&Record::ArchiveAged {
+        at: at(50),
+        below: 2,
+    });
+    told.keyed(2, 5);
+    assert!(!told.finish().is_violated());
+}
+
+#[test]
+fn a_message_that_came_back_from_the_archive_ages_behind_those_in_memory() {
+    let aged = || {
+        let mut told = Told::new();
+        (1..=3).for_each(|number| told.keyed(number, number));
+        told.archive(1, &[1, 2]);
+        told.centre(&Record::Recalled {
+            at: at(42),
+            batch: 1,
+            message: remembered(1),
+        });
+        told.centre(&Record::ArchiveAged {
+            at: at(50),
+            below: 2,
+        });
+        told.centre(&Record::AgedOut {
+            at: at(51),
+            count: 1,
+        });
+        told
+    };
+    let mut told = aged();
+    told.keyed(4, 2);
+    told.keyed(5, 3);
+    assert!(!told.finish().is_violated());
+    let mut told = aged();
+    told.keyed(4, 1);
+    told.breaks(Invariant::I3, &[1, 4]);
 }
 
 #[test]

@@ -13,7 +13,9 @@ pub(super) struct Kept {
     pub(super) batches: BTreeMap<u64, (BatchName, Vec<Remembered>)>,
     pub(super) is_unreadable: bool,
     /// Batches up to here outlive the process.
-    released: u64,
+    pub(super) released: u64,
+    /// Batches below this may go, and go with the process.
+    forgotten_below: u64,
 }
 
 impl Shared {
@@ -24,8 +26,9 @@ impl Shared {
     /// The process ends: what was not released is gone.
     pub(super) fn crash(&self) {
         let mut kept = self.kept();
-        let released = kept.released;
-        kept.batches.retain(|number, _| *number <= released);
+        let stay = kept.forgotten_below..=kept.released;
+        kept.batches.retain(|number, _| stay.contains(number));
+        kept.released = 0;
     }
 
     fn newest(
@@ -60,7 +63,7 @@ impl Archive for Shared {
     }
 
     fn forget(&mut self, below: u64) {
-        self.kept().batches.retain(|number, _| *number >= below);
+        self.kept().forgotten_below = below;
     }
 
     fn find(&self, id: MessageId) -> Result<Option<(u64, Remembered)>, Unreadable> {
@@ -218,6 +221,11 @@ fn a_lost_archive_is_built_again_from_the_records() {
     world.archive.kept().batches.clear();
     world.restart();
     assert_eq!(world.archive.kept().batches, before);
+    assert_eq!(
+        world.archive.kept().released,
+        4,
+        "their records are durable"
+    );
     // One batch alone, and one of another history in its place.
     let mut foreign = before[&1].clone();
     foreign.0.digest += 1;
@@ -260,10 +268,12 @@ fn retention_ends_in_the_archive_too() {
         world.pass(Duration::from_secs(600));
         passed += Duration::from_secs(600);
     }
-    assert_eq!(world.archived(), 0);
     assert_eq!(world.counters().aged_out, 5);
+    assert_eq!(world.archived(), 4, "the archive takes its time");
     assert_eq!(world.view(1), None);
     assert!(!world.submit(keyed(1)).unwrap().repeated);
+    world.restart();
+    assert_eq!(world.archived(), 0);
 }
 
 #[test]
@@ -283,14 +293,50 @@ fn what_was_recalled_ages_once() {
 }
 
 #[test]
+fn what_was_recalled_does_not_age_before_its_batch() {
+    let mut world = World::with(Policy {
+        remembered_max: 0,
+        ..small()
+    });
+    world.online();
+    let hours = |world: &mut World, count: u32| {
+        for _ in 0..6 * count {
+            world.pass(Duration::from_secs(600));
+        }
+    };
+    world.done([1]);
+    hours(&mut world, 24);
+    world.done([2]);
+    world.ack(1, Stage::Rejected, 1);
+    let last = world.view(1).unwrap().last;
+    hours(&mut world, 6 * 24 + 12);
+    // Its own time is over, and that of its batch is not: what is known is the newer of the two.
+    assert_eq!(world.view(1).unwrap().last, last);
+    hours(&mut world, 24);
+    assert_eq!(world.view(1), None);
+    assert_eq!(world.counters().aged_out, 2);
+}
+
+#[test]
 fn records_of_archived_messages_are_kept_for_their_timelines() {
     let mut world = World::with(small());
     world.online();
-    world.done(1..=5);
+    // Needed positions are known to within 32, so there are more records between.
+    let others = |world: &mut World, from: u32| {
+        (from..from + 100).for_each(|number| world.register(&alloc::format!("site-{number}")));
+    };
+    others(&mut world, 0);
+    world.done([1]);
+    others(&mut world, 100);
+    world.done([2, 3]);
+    assert_eq!(world.archived(), 2);
     let first = world
         .position_of(|record| matches!(record, Record::Accepted(accepted) if accepted.id == id(1)));
     let needed = world.centre.oldest_needed();
-    assert!(needed <= first, "{needed} is behind {first}");
+    assert!(
+        needed <= first && first - needed < 32,
+        "{needed} for {first}"
+    );
 }
 
 #[test]

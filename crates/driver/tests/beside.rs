@@ -1,5 +1,5 @@
-//! A machine that cannot read what it has to know ends the loop, and nothing that rests on it is
-//! answered or kept.
+//! A machine that keeps something beside the journal: it gets back what it lost there; when it
+//! cannot read it, the loop ends, and nothing that rests on it is answered or kept.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,8 @@ use std::path::Path;
 #[derive(Debug, Default)]
 struct Numbers {
     written: Vec<u64>,
+    lacks: Vec<Position>,
+    supplied: Vec<u64>,
 }
 
 impl Machine for Numbers {
@@ -49,6 +51,16 @@ impl Machine for Numbers {
     fn restore(&mut self, _position: Position, record: &[u8]) -> Result<(), RecordError> {
         self.written
             .push(countersign_rules::record::decode(record)?);
+        Ok(())
+    }
+
+    fn lacking(&mut self) -> Result<Vec<Position>, String> {
+        Ok(self.lacks.clone())
+    }
+
+    fn supply(&mut self, record: &[u8]) -> Result<(), RecordError> {
+        let number = countersign_rules::record::decode(record)?;
+        self.supplied.push(number);
         Ok(())
     }
 
@@ -101,6 +113,25 @@ async fn nothing_that_rests_on_what_cannot_be_read_is_answered_or_kept() {
     let why = StopReason::MachineFailed("13 cannot be read".to_owned());
     assert_eq!(service.ended().await, why);
     assert_eq!(opened(home.path()).engine.machine().written, [1]);
+}
+
+#[tokio::test]
+async fn what_was_lost_beside_the_journal_is_read_again_from_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut service = Service::start(opened(home.path()), Nothing, Options::default()).unwrap();
+    let handle = service.handle();
+    for number in 1..=5 {
+        handle.ask(number).await.unwrap();
+    }
+    service.stop();
+    service.ended().await;
+    let lacking = Numbers {
+        lacks: vec![4, 2],
+        ..Numbers::default()
+    };
+    let files = RealFiles::new(home.path()).unwrap();
+    let opened = open::<_, _, ()>(lacking, files, journal::Options::default(), NEW).unwrap();
+    assert_eq!(opened.engine.machine().supplied, [4, 2]);
 }
 
 #[test]
