@@ -113,6 +113,13 @@ impl World {
         }
     }
 
+    /// Time that is watched, and so makes what has ended age.
+    fn pass_hours(&mut self, hours: u32) {
+        for _ in 0..6 * hours {
+            self.pass(Duration::from_secs(600));
+        }
+    }
+
     fn archived(&self) -> usize {
         let kept = self.archive.kept();
         kept.batches.values().map(|(_, batch)| batch.len()).sum()
@@ -262,12 +269,7 @@ fn retention_ends_in_the_archive_too() {
     world.online();
     world.done(1..=5);
     assert_eq!(world.archived(), 4);
-    let retention = world.policy.retention;
-    let mut passed = Duration::ZERO;
-    while passed < retention + Duration::from_secs(3600) {
-        world.pass(Duration::from_secs(600));
-        passed += Duration::from_secs(600);
-    }
+    world.pass_hours(7 * 24 + 1);
     assert_eq!(world.counters().aged_out, 5);
     assert_eq!(world.archived(), 4, "the archive takes its time");
     assert_eq!(world.view(1), None);
@@ -277,17 +279,26 @@ fn retention_ends_in_the_archive_too() {
 }
 
 #[test]
+fn what_a_lazy_archive_still_holds_of_aged_batches_is_not_known() {
+    let mut world = World::with(small());
+    world.online();
+    world.done(1..=3);
+    world.pass_hours(24);
+    world.done(4..=5);
+    world.pass_hours(6 * 24 + 12);
+    assert_eq!((world.archived(), world.counters().aged_out), (4, 2));
+    assert_eq!(world.view(1), None);
+    assert!(world.view(4).is_some());
+    assert!(!world.submit(keyed(2)).unwrap().repeated);
+}
+
+#[test]
 fn what_was_recalled_ages_once() {
     let mut world = World::with(small());
     world.online();
     world.done(1..=3);
     world.ack(1, Stage::Rejected, 1);
-    let retention = world.policy.retention;
-    let mut passed = Duration::ZERO;
-    while passed < retention + Duration::from_secs(3600) {
-        world.pass(Duration::from_secs(600));
-        passed += Duration::from_secs(600);
-    }
+    world.pass_hours(7 * 24 + 1);
     assert_eq!(world.counters().aged_out, 3);
     assert_eq!(world.centre.state().remembered, 0);
 }
@@ -299,20 +310,15 @@ fn what_was_recalled_does_not_age_before_its_batch() {
         ..small()
     });
     world.online();
-    let hours = |world: &mut World, count: u32| {
-        for _ in 0..6 * count {
-            world.pass(Duration::from_secs(600));
-        }
-    };
     world.done([1]);
-    hours(&mut world, 24);
+    world.pass_hours(24);
     world.done([2]);
     world.ack(1, Stage::Rejected, 1);
     let last = world.view(1).unwrap().last;
-    hours(&mut world, 6 * 24 + 12);
+    world.pass_hours(6 * 24 + 12);
     // Its own time is over, and that of its batch is not: what is known is the newer of the two.
     assert_eq!(world.view(1).unwrap().last, last);
-    hours(&mut world, 24);
+    world.pass_hours(24);
     assert_eq!(world.view(1), None);
     assert_eq!(world.counters().aged_out, 2);
 }
