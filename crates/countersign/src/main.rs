@@ -3,6 +3,9 @@
 //! Only this crate names the roles together: it reads the configuration, opens the stores, wires
 //! effects to the roles that carry them out, and turns every outcome into an exit code.
 
+// Both panic when the reader has gone: see `output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod client;
 mod commands;
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json, cli.quiet);
     match run(cli.command, output) {
-        Ok(code) => code,
+        Ok(code) => output::ended_with(code),
         Err(failure) => {
             output.failure(&failure);
             failure.exit.into()

@@ -1,7 +1,11 @@
 //! What is printed where: the answer on stdout, everything else on stderr.
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use serde_json::{Value, json};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How the user wants answers.
 #[derive(Clone, Copy, Debug)]
@@ -18,23 +22,23 @@ impl Output {
     /// The answer, as one document or as text.
     pub(crate) fn answer(self, document: &Value, text: impl FnOnce() -> String) {
         if self.json {
-            println!("{document}");
+            say(document);
         } else if !self.quiet {
-            println!("{}", text());
+            say(text());
         }
     }
 
     /// One line on the way to the answer.
     pub(crate) fn progress(self, line: &str) {
         if !self.quiet && !self.json {
-            println!("{line}");
+            say(line);
         }
     }
 
     /// A remark for a person.
     pub(crate) fn remark(self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            complain(line);
         }
     }
 
@@ -44,9 +48,38 @@ impl Output {
             let document = json!({
                 "error": failure.to_string(), "code": failure.code, "exit": failure.exit as u8,
             });
-            eprintln!("{document}");
+            complain(document);
         } else {
-            eprintln!("{failure}");
+            complain(failure);
         }
+    }
+}
+
+/// Whether an answer could not be written where it was to go.
+static IS_CUT_SHORT: AtomicBool = AtomicBool::new(false);
+
+/// One line of the answer. Whoever reads it may have gone (`… | head`): that ends nothing. A file that
+/// takes no more is told, and makes the command fail.
+pub(crate) fn say(line: impl Display) {
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+        && !IS_CUT_SHORT.swap(true, Ordering::Relaxed)
+    {
+        complain(format_args!("the answer cannot be written: {error}"));
+    }
+}
+
+/// One line that is no part of the answer. When even that cannot be written, nobody can be told.
+fn complain(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// What the command ends with: no success when its answer was cut short.
+pub(crate) fn ended_with(code: ExitCode) -> ExitCode {
+    match IS_CUT_SHORT.load(Ordering::Relaxed) {
+        true if code == ExitCode::SUCCESS => Exit::Unexpected.into(),
+        _ => code,
     }
 }

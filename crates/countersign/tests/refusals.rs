@@ -388,6 +388,34 @@ fn the_curl_line_that_send_prints_sends_the_message() {
     assert_eq!(data, r#"{"name":"d'Artagnan $HOME `id`"}"#);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_nobody_reads_is_no_failure_and_one_that_cannot_be_written_is() {
+    let home = Home::new();
+    let check = || home.command(&["config", "check"], 1);
+    let mut unread = check();
+    let mut unread = unread
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(unread.stdout.take());
+    let ended = unread.wait_with_output().expect("it ends");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!((ended.status.code(), complaint.as_ref()), (Some(0), ""));
+
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut unwritten = check();
+    unwritten
+        .stdout(full.expect("it is there"))
+        .stderr(Stdio::piped());
+    let unwritten = unwritten.spawn().expect("the binary starts");
+    let ended = unwritten.wait_with_output().expect("it ends");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("cannot be written"), "{complaint}");
+}
+
 /// A send with a key; the message's id, and whether the key was known.
 fn send_keyed(server: &Server, token: &str, key: usize) -> (String, bool) {
     let body =

@@ -4,7 +4,7 @@ use crate::cli::Send;
 use crate::client::{Client, block_on};
 use crate::durations::parse_duration;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::Output;
+use crate::output::{self, Output};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Send, output: Output) -> Outcome {
         .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let client = Client::new(&args.server)?;
     if args.print_curl {
-        println!("{}", curl(&client, &key, &body));
+        output::say(curl(&client, &key, &body));
         return Ok(ExitCode::SUCCESS);
     }
     block_on(send(args, &client, &key, &body, output))
@@ -39,7 +39,7 @@ async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Out
     let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
     let Some(until) = &args.wait else {
         if output.quiet {
-            println!("{id}");
+            output::say(&id);
         }
         output.answer(&answer.body, || match answer.replayed {
             true => format!(
@@ -53,9 +53,9 @@ async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Out
     output.progress(&format!("{:<13} {id}", "accepted"));
     let last = follow(client, &id, until, timeout, begun, output).await?;
     if output.json {
-        println!("{last}");
+        output::say(&last);
     } else if output.quiet {
-        println!("{id}");
+        output::say(&id);
     }
     Ok(ended(&last, until, &id, client, output))
 }

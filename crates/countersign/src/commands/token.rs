@@ -4,7 +4,7 @@ use crate::cli::Token;
 use crate::config::{self, Config};
 use crate::durations::parse_duration;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::roles::keys;
 use countersign_access::{Grant, Issuer, Scopes};
 use serde_json::json;
@@ -71,7 +71,7 @@ fn new(config: &Config, grant: &Grant, output: Output) -> Outcome {
         .map_err(|error| Failure::unexpected("cannot sign the token", error))?;
     let document = json!({ "token": issued.token, "claims": issued.claims });
     if output.quiet {
-        println!("{}", issued.token);
+        output::say(&issued.token);
     }
     output.answer(&document, || issued.token.clone());
     Ok(ExitCode::SUCCESS)
