@@ -26,6 +26,7 @@ use countersign_driver::Handle;
 use countersign_rules::delivery::Centre;
 use hub::DeliveryHub;
 use signalr_server::{HubHandle, HubServer};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
@@ -49,6 +50,12 @@ pub struct Options {
     /// Bytes that may wait to be sent on one connection. Default: 8 MiB, twice the engine's window,
     /// so that only a client that has stopped reading meets it.
     pub outbox_bytes_max: usize,
+    /// Most connections. Default: 100,000, whose idle memory is about half a gigabyte.
+    pub connections_max: usize,
+    /// How many new connections a second are let in; the others are told when to come back. Default:
+    /// 500: a connection costs a token check and a durable term, and official clients, which
+    /// give up after some 40 s of refusals, still all come back up to 20,000 of them.
+    pub admissions_per_second: NonZeroU32,
 }
 
 impl Options {
@@ -59,6 +66,8 @@ impl Options {
             ack_url: ack_url.into(),
             allowed_origins: Vec::new(),
             outbox_bytes_max: 8 << 20,
+            connections_max: 100_000,
+            admissions_per_second: const { NonZeroU32::new(500).unwrap() },
         }
     }
 }
@@ -95,6 +104,8 @@ impl HubRole {
                 // Bytes are what bounds a connection here: a window of many small messages must fit.
                 options.outbox_messages_max = usize::MAX;
                 options.allowed_origins = self.options.allowed_origins.clone();
+                options.connections_max = self.options.connections_max;
+                options.admissions_per_second = Some(self.options.admissions_per_second);
             });
         let drain = Drain(server.handle());
         (server.router(&self.options.path), drain)

@@ -40,6 +40,7 @@
 //!
 //! Left out on purpose: TLS, which belongs to whatever listens, and a backplane between servers.
 
+mod admission;
 mod auth;
 mod caller;
 mod codec;

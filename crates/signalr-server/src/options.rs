@@ -1,5 +1,6 @@
 //! What can be set on a hub, and why the defaults are what they are.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use signalr_protocol::defaults;
@@ -86,6 +87,14 @@ pub struct Options {
     /// Most negotiated connections that wait for their transport. Default: 65,536; beyond it
     /// negotiation is answered with 503.
     pub unattached_max: usize,
+    /// Most connections that the hub has, those that wait for their transport included. Default:
+    /// none but the process's own, its open files. Beyond it new ones are answered with 503;
+    /// connections that are resumed are not new.
+    pub connections_max: usize,
+    /// How many new connections a second come in, with one second's worth at once. Default: as many
+    /// as ask. Beyond it they are answered with 503 and a `Retry-After` that spreads a crowd over time.
+    /// Clients that do not read it, the official ones among them, follow their own reconnect policy.
+    pub admissions_per_second: Option<NonZeroU32>,
     /// Origins, such as `https://app.example`, whose pages may connect with credentials. Default:
     /// none. When any is given, a WebSocket of another origin is refused, unless it is the
     /// server's own.
@@ -124,6 +133,8 @@ impl Default for Options {
             keep_token: false,
             negotiate_version_min: 0,
             unattached_max: 65_536,
+            connections_max: usize::MAX,
+            admissions_per_second: None,
             allowed_origins: Vec::new(),
         }
     }

@@ -132,6 +132,13 @@ impl Registry {
         Some(ids)
     }
 
+    /// Connections that wait for their transport, for at most `lifetime`, or have one.
+    pub(crate) fn count(&self, lifetime: Duration) -> usize {
+        let mut slots = self.slots();
+        slots.sweep(Instant::now(), lifetime);
+        slots.by_token.len()
+    }
+
     /// Attaches a WebSocket to a negotiated connection.
     pub(crate) fn attach_socket(
         self: &Arc<Self>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use crate::admission::Admission;
 use crate::auth::Access;
 use crate::outbox::Limits;
 use crate::registry::Registry;
@@ -25,6 +26,7 @@ pub(crate) struct Shared<H: Hub> {
     pub(crate) options: Options,
     pub(crate) access: Access,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Admission,
 }
 
 impl<H: Hub> HubServer<H> {
@@ -77,6 +79,7 @@ impl<H: Hub> HubServer<H> {
             Arc::new(Shared {
                 hub: self.hub,
                 methods: Methods::of_hub(),
+                admission: Admission::new(self.options.admissions_per_second),
                 options: self.options,
                 access: self.access,
                 registry: self.registry,

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::Router;
@@ -331,6 +332,55 @@ async fn negotiations_that_wait_are_bounded() {
             ask(&router, "POST", "/hub/negotiate", &[]).await.status,
             status
         );
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_is_told_when_to_come_back() {
+    let rate = NonZeroU32::new(2);
+    let router = router(|s| s.with(|o| o.admissions_per_second = rate));
+    let mut refused = Vec::new();
+    for _ in 0..100 {
+        let answer = ask(&router, "POST", "/hub/negotiate", &[]).await;
+        if answer.status != 200 {
+            refused.push(answer);
+        }
+    }
+    let last = refused.last().unwrap();
+    assert_eq!(last.status, 503);
+    assert!(last.text.contains("Retry-After"), "{}", last.text);
+    let wait: u64 = last.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_however_they_come() {
+    let server =
+        Server::start_with(|s| s.auth_optional(PlainTokens).with(|o| o.connections_max = 2)).await;
+    let mut first = Client::connect(&server).await;
+    // A negotiation counts as long as somebody may come for it.
+    let token = token_of(&server, "alice").await;
+    let fresh = server.request("/hub");
+    assert_eq!(Client::refused(&server, fresh).await.0, 503);
+    let (status, text) = post(&server, "/hub/negotiate", "alice", "").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("as many connections as it takes"), "{text}");
+    let path = format!("/hub?id={token}&access_token=alice");
+    let _second = Client::connect_to(&server, &path).await;
+    first.call("1", "User", json!([])).await;
+    assert_eq!(first.answer("1").await["type"], 3);
+}
+
+#[tokio::test]
+async fn what_nobody_came_for_takes_no_room() {
+    let router = router(|s| {
+        s.with(|o| {
+            o.connections_max = 1;
+            o.attach_timeout = Duration::ZERO;
+        })
+    });
+    for _ in 0..3 {
+        negotiate(&router, "").await;
     }
 }
 

@@ -5,6 +5,7 @@ use crate::durations::{DurationText, SizeText};
 use countersign_rules::LaneRule;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,11 @@ pub(crate) struct HubSection {
     pub(crate) allowed_origins: Vec<String>,
     /// How long a shutdown spreads the closing of connections over. Default: 5s.
     pub(crate) drain: DurationText,
+    /// Most connections. Default: 100000, whose idle memory is about half a gigabyte.
+    pub(crate) connections_max: u32,
+    /// New connections a second, with one second's worth at once; the others get 503 and the time to come back
+    /// at. Default: 500, so that after a restart the centre is not busy with a crowd that knocks alone.
+    pub(crate) admissions_per_second: NonZeroU32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -328,6 +334,8 @@ impl Default for HubSection {
             listen: "127.0.0.1:7420".to_owned(),
             allowed_origins: Vec::new(),
             drain: DurationText(Duration::from_secs(5)),
+            connections_max: 100_000,
+            admissions_per_second: const { NonZeroU32::new(500).unwrap() },
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
             "delivery.window_messages",
             u64::from(config.delivery.window_messages),
         ),
+        ("hub.connections_max", u64::from(config.hub.connections_max)),
     ];
     let attempts = config.delivery.types.values();
     let attempts = attempts.filter_map(|kind| kind.max_attempts);

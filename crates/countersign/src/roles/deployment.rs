@@ -116,6 +116,8 @@ impl Deployment {
             outbox_bytes_max: usize::try_from(config.delivery.window_bytes.0.saturating_mul(2))
                 .unwrap_or(usize::MAX)
                 .max(8 << 20),
+            connections_max: usize::try_from(config.hub.connections_max).unwrap_or(usize::MAX),
+            admissions_per_second: config.hub.admissions_per_second,
             ..countersign_role_hub::Options::new(ack_url(config, &self.addresses))
         });
         let watchers = Arc::new(Watchers::default());

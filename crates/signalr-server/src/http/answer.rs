@@ -1,5 +1,7 @@
 //! Refusals of HTTP requests: plain text that says what to do.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -39,18 +41,34 @@ pub(super) async fn not_allowed() -> Response {
     response
 }
 
-/// The hub takes no connections at the moment.
-pub(super) fn unavailable(why: &str) -> Response {
+/// The hub takes no connections at the moment. Whoever reads the header comes back after `wait`, rounded up
+/// to whole seconds.
+fn unavailable(why: &str, wait: Duration) -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response
         .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
+}
+
+/// More ask to come in than do; this one may after `wait`.
+pub(super) fn crowded(wait: Duration) -> Response {
+    unavailable(
+        "Too many clients connect at once. Try again after the time that Retry-After says.",
+        wait,
+    )
+}
+
+/// There is no room for another connection. Nobody knows when there will be, so clients are spread.
+pub(super) fn full(why: &str) -> Response {
+    unavailable(why, Duration::from_secs(rand::random_range(1..=10)))
 }
 
 /// The hub takes no connections any more.
 pub(super) fn draining() -> Response {
-    unavailable("This server takes no new connections. Try again.")
+    let another = Duration::from_secs(1);
+    unavailable("This server takes no new connections. Try again.", another)
 }
 
 pub(super) fn not_attached(error: AttachError) -> Response {

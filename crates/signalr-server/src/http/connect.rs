@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use signalr_protocol::negotiate::Transport;
 
+use super::negotiate::admit;
 use super::request::{Parameters, authenticate};
 use super::{answer, cors};
 use crate::link::{Link, Polled};
@@ -187,7 +188,11 @@ fn open_socket<H: Hub>(
     let registry = &shared.registry;
     let role = match asked.parameters.id() {
         Some(token) => registry.attach_socket(&token, &asked.identity, options.attach_timeout),
-        None => Ok(SocketRole::Opens(registry.attach_fresh(&asked.identity))),
+        // Nobody negotiated, so nobody has been asked yet.
+        None => match admit(shared) {
+            Err(refused) => return *refused,
+            Ok(()) => Ok(SocketRole::Opens(registry.attach_fresh(&asked.identity))),
+        },
     };
     let upgrade = limited(upgrade, options);
     match role {

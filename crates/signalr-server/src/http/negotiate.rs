@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use signalr_protocol::negotiate::{NegotiateResponse, TransportOffer, choose_version};
+use tokio::time::Instant;
 
 use super::request::{Parameters, authenticate};
 use super::{answer, cors, refresh};
@@ -21,9 +22,23 @@ pub(super) async fn negotiate<H: Hub>(
     let response = match authenticate(&shared.access, &headers, &parameters) {
         Err(refusal) => answer::refused(&refusal),
         Ok(_) if shared.registry.is_draining() => answer::draining(),
-        Ok(identity) => offer(&shared, &parameters, &identity),
+        Ok(identity) => match admit(&shared) {
+            Err(refused) => *refused,
+            Ok(()) => offer(&shared, &parameters, &identity),
+        },
     };
     cors::open(response, &headers, &shared.options)
+}
+
+/// Lets one more connection in, or says when it may ask again.
+pub(super) fn admit<H: Hub>(shared: &Shared<H>) -> Result<(), Box<Response>> {
+    let options = &shared.options;
+    if shared.registry.count(options.attach_timeout) >= options.connections_max {
+        let full = answer::full("This server has as many connections as it takes. Try again.");
+        return Err(Box::new(full));
+    }
+    let admitted = shared.admission.admit(Instant::now());
+    admitted.map_err(|wait| Box::new(answer::crowded(wait)))
 }
 
 fn offer<H: Hub>(shared: &Shared<H>, parameters: &Parameters, identity: &Identity) -> Response {
@@ -43,7 +58,7 @@ fn offer<H: Hub>(shared: &Shared<H>, parameters: &Parameters, identity: &Identit
         options.unattached_max,
     );
     let Some(ids) = ids else {
-        return answer::unavailable("Too many connections wait for their transport. Try again.");
+        return answer::full("Too many connections wait for their transport. Try again.");
     };
     let offers = options.transports.iter().copied().map(TransportOffer::new);
     json(&NegotiateResponse {
