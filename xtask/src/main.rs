@@ -12,6 +12,7 @@ mod cuts;
 mod dotnet_peers;
 mod end_to_end;
 mod fuzz;
+mod relay;
 mod servers;
 mod steps;
 mod suite;
