@@ -6,13 +6,15 @@
 //!
 //! The parts: [`Log`] is the one writer, [`Reader`] the many readers, [`SnapshotStore`] keeps the
 //! application's state, [`JournalThread`] puts the writer on a thread of its own, [`History`] reads
-//! a store from outside while its owner writes it. Files are
-//! reached through [`Files`]: [`RealFiles`] in production, [`sim::SimFiles`] in tests.
+//! a store from outside while its owner writes it, [`backup`] copies one that way and [`restore`]
+//! makes a store of the copy. Files are reached through [`Files`]: [`RealFiles`] in production,
+//! [`sim::SimFiles`] in tests.
 //! The disk format, and what recovery does in every case, is written in `docs/storage.md`.
 //!
 //! Left out on purpose: what a record means (the payload is opaque), clocks, async, replication.
 
 mod active;
+mod backup;
 mod batch;
 mod error;
 mod files;
@@ -34,6 +36,9 @@ mod witness;
 
 pub mod sim;
 
+pub use backup::{
+    BackupError, Contents, MANIFEST, Manifest, Unproved, backup, compare, manifest, restore,
+};
 pub use batch::{Batch, Position};
 pub use error::{
     AppendError, CloseError, Damage, Damaged, FlushError, OpenError, ReadError, Reason,

@@ -52,6 +52,8 @@ pub(crate) struct Scan {
     pub(crate) short: bool,
     /// Highest position proved to have been durable.
     pub(crate) floor: Position,
+    /// Bytes of the file up to the end of the last batch that is proved to have been durable.
+    pub(crate) proved_end: u64,
 }
 
 /// Scans `data`, the whole file.
@@ -216,6 +218,7 @@ impl<'a> Walk<'a> {
             batches: 0,
             short: false,
             floor,
+            proved_end: end,
         };
         Self {
             data,
@@ -245,6 +248,9 @@ impl<'a> Walk<'a> {
         }
         self.scan.end = extent.end as u64;
         self.scan.index.set_end(self.scan.end);
+        if self.scan.index.next() <= self.floor + 1 {
+            self.scan.proved_end = self.scan.end;
+        }
         true
     }
 

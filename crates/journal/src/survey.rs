@@ -332,6 +332,7 @@ impl FoundSegment {
             batches: 0,
             short: true,
             floor: last,
+            proved_end: data.len() as u64,
         }
     }
 
