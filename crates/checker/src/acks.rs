@@ -13,14 +13,19 @@ pub(crate) struct Acks {
     pub(crate) coverage: Coverage,
     pub(crate) damaged: Vec<Position>,
     /// Acknowledgements that the centre has not read.
-    unread: BTreeMap<Position, (Key, Stage)>,
+    pub(crate) unread: BTreeMap<Position, (Key, Stage)>,
     pub(crate) last: Position,
+    /// Life of the store.
+    pub(crate) epoch: u64,
 }
 
 impl Checker {
     /// Takes in a record of the ack store.
     pub fn ack(&mut self, position: Position, record: &AckRecord) {
         self.acks.last = self.acks.last.max(position);
+        if let AckRecord::Started { epoch, .. } = record {
+            self.ack_store_started(*epoch);
+        }
         if let AckRecord::Given(ack) | AckRecord::GivenNext { ack, .. } = record {
             self.given(position, ack);
         }
@@ -67,7 +72,11 @@ impl Checker {
     pub(crate) fn acks_read(&mut self, position: Position, through: Position) {
         let rest = self.acks.unread.split_off(&through.saturating_add(1));
         for (at, (key, stage)) in std::mem::replace(&mut self.acks.unread, rest) {
-            let is_current = self.lives.current(key.id) == key;
+            let current = self.lives.current(key.id);
+            let is_current = current == key;
+            if self.lives.known(key).is_none() && self.lives.known(current).is_none() {
+                self.i29_orphans_are_kept(position, at, key.id);
+            }
             let Some(life) = self.lives.known(key).filter(|_| is_current) else {
                 continue;
             };

@@ -46,6 +46,12 @@ pub(crate) struct Centre {
     pub(crate) by_name: Map<AgentName, RecipientNo>,
     pub(crate) last: Position,
     pub(crate) last_at: Timestamp,
+    /// Life of its store.
+    pub(crate) epoch: u64,
+    /// What may be missing since it went on in another life.
+    pub(crate) restored: Option<String>,
+    /// Unknown messages of which an acknowledgement was kept.
+    pub(crate) orphans: BTreeSet<MessageId>,
     started: Position,
     doubted: Position,
     pub(crate) damaged: Vec<Position>,
@@ -159,7 +165,10 @@ impl Checker {
         self.centre.last = position;
         self.centre.last_at = at.time;
         match record {
-            Record::Started { .. } => self.centre_started(position),
+            Record::Started { epoch, .. } => {
+                self.i29_another_life_is_a_higher_one(position, *epoch);
+                self.centre_started(position);
+            }
             Record::Recipient {
                 recipient,
                 tenant,
@@ -263,9 +272,7 @@ impl Checker {
                     self.heard_too_late(*id, *why, *stage);
                 }
                 *self.figures.acks_kept.entry(why.as_str()).or_default() += 1;
-                if *why != Why::Orphan {
-                    self.kept(at, *id, *why, *previous);
-                }
+                self.kept(at, *id, *why, *previous);
             }
             Record::AcksRead { through, .. } => self.acks_read(position, *through),
             Record::Carried {
@@ -307,7 +314,10 @@ impl Checker {
             Record::Paused {
                 recipient, paused, ..
             } => self.centre.recipient(*recipient).paused = *paused,
-            Record::NumbersRaised { .. } | Record::TimePassed { .. } => {}
+            Record::NumbersRaised { recipient, .. } => {
+                self.i29_nobody_knows_more(position, *recipient);
+            }
+            Record::TimePassed { .. } => {}
             _ => {
                 self.centre.not_understood += 1;
                 let why = format!("record {position} of the centre is of a kind not judged yet");
@@ -679,7 +689,7 @@ impl Checker {
         self.none_received(recipient);
     }
 
-    fn doubt_receipts(&mut self, position: Position) {
+    pub(crate) fn doubt_receipts(&mut self, position: Position) {
         self.centre.doubted = position;
         for recipient in 0..self.centre.recipients.len() as RecipientNo {
             self.none_received(recipient);
@@ -775,7 +785,9 @@ impl Checker {
     }
 
     fn kept(&mut self, at: At, id: MessageId, why: Why, previous: Position) {
-        if let Some(key) = self.follow(at, id, previous, "spoken of")
+        if why == Why::Orphan {
+            self.centre.orphans.insert(id);
+        } else if let Some(key) = self.follow(at, id, previous, "spoken of")
             && why == Why::StoreLost
         {
             self.lives.entry(key).flags.set(Flags::STALE);

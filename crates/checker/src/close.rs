@@ -42,7 +42,7 @@ impl Checker {
         if life.flags.has(Flags::KNOWN) {
             return self.tallies.held(Invariant::I2);
         }
-        if let Some(why) = self.centre.coverage.doubt("the centre") {
+        if let Some(why) = self.centre_doubt() {
             return self.tallies.open(Invariant::I2, why);
         }
         let place = match arrived {
@@ -170,7 +170,7 @@ impl Checker {
     fn site_doubt(&self, life: &Life) -> Option<String> {
         if !life.flags.has(Flags::KNOWN) {
             let unknown = || String::from("whoever acknowledged it did so for an unknown message");
-            let doubt = self.centre.coverage.doubt("the centre");
+            let doubt = self.centre_doubt();
             return Some(doubt.unwrap_or_else(unknown));
         }
         let name = self.centre.name_of(life.recipient);

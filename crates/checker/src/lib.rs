@@ -20,6 +20,7 @@ mod forgotten;
 mod lives;
 mod outside;
 mod report;
+mod restored;
 mod sites;
 mod tally;
 mod verdict;

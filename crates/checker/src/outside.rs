@@ -95,7 +95,7 @@ impl Checker {
                 self.tallies.held(Invariant::I1);
                 continue;
             }
-            if let Some(why) = self.centre.coverage.doubt("the centre") {
+            if let Some(why) = self.centre_doubt() {
                 self.tallies.open(Invariant::I1, why);
                 continue;
             }

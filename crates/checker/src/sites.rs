@@ -83,6 +83,10 @@ impl Checker {
                 let before = std::mem::replace(&mut site.epoch, *epoch);
                 if before != 0 && before != *epoch {
                     site.lanes.clear();
+                    let name = self.name_of(at.0);
+                    let why =
+                        format!("{name} was restored, or lost its end, before record {position}");
+                    self.leave_out(at.0, why);
                 }
             }
             Record::Inboxed {

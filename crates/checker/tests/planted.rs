@@ -784,3 +784,65 @@ fn a_journal_that_is_not_given_leaves_open_what_it_would_have_shown() {
         ["the journal of the ack store is not given"]
     );
 }
+
+fn other_life(told: &mut Told, epoch: u64) {
+    told.centre(&Record::Started { at: at(20), epoch });
+}
+
+fn orphan(number: u8) -> Record<'static> {
+    Record::Kept {
+        at: at(21),
+        id: id(number),
+        why: countersign_rules::delivery::Why::Orphan,
+        stage: Stage::Acknowledged,
+        tenant: tenant(),
+        by: lyon(),
+        occurred_at: at(15),
+        outcome: Outcome::default(),
+        previous: 0,
+    }
+}
+
+#[test]
+fn i29_a_store_that_was_replaced_by_an_older_copy_without_another_life_is_seen() {
+    let mut told = Told::new();
+    told.centre(&Record::Started {
+        at: at(20),
+        epoch: 1,
+    });
+    told.connect(2);
+    told.centre(&Record::NumbersRaised {
+        at: at(21),
+        recipient: 0,
+        seq_last: 9,
+    });
+    told.breaks(Invariant::I29, &[]);
+}
+
+#[test]
+fn i29_a_life_that_is_no_later_one_is_seen() {
+    let mut told = Told::new();
+    other_life(&mut told, 5);
+    other_life(&mut told, 3);
+    told.breaks(Invariant::I29, &[]);
+}
+
+#[test]
+fn i29_an_acknowledgement_of_an_unknown_message_that_is_not_kept_is_seen() {
+    for kept in [true, false] {
+        let mut told = Told::new();
+        other_life(&mut told, 5);
+        told.say(4, Stage::Acknowledged);
+        if kept {
+            told.centre(&orphan(4));
+        }
+        told.acks_read();
+        match kept {
+            true => {
+                let judged = told.finish();
+                assert_eq!(judged.of(Invariant::I29).verdict, Verdict::Held);
+            }
+            false => told.breaks(Invariant::I29, &[4]),
+        }
+    }
+}

@@ -95,22 +95,7 @@ fn read_one(
     let record = centre.read(at).map_err(|error| error.to_string())?;
     let decoded = decode_record(&record);
     let previous = decoded
-        .map(|decoded| previous(&decoded))
+        .map(|decoded| decoded.about().map_or(0, |(_, previous)| previous))
         .map_err(|error| error.to_string())?;
     Ok((record, previous))
-}
-
-fn previous(record: &Record<'_>) -> Position {
-    match record {
-        Record::Offered { previous, .. }
-        | Record::Overdue { previous, .. }
-        | Record::Stored { previous, .. }
-        | Record::Settled { previous, .. }
-        | Record::Kept { previous, .. }
-        | Record::Due { previous, .. }
-        | Record::Attempted { previous, .. }
-        | Record::Reprocessed { previous, .. }
-        | Record::Carried { previous, .. } => *previous,
-        _ => 0,
-    }
 }

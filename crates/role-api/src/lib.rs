@@ -14,6 +14,7 @@ mod history;
 mod look;
 mod message;
 mod operate;
+mod orphans;
 mod problem;
 mod request;
 mod send;

@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use crate::request::Types;
 use crate::wait::Watchers;
-use crate::{codes, look, operate, send};
+use crate::{codes, look, operate, orphans, send};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -115,6 +115,7 @@ impl Api {
                 post(operate::resume_lane),
             )
             .route("/v1/counters", get(operate::counters))
+            .route("/v1/orphan-acks", get(orphans::list))
             .route(
                 "/healthz",
                 get(|| async { ([JSON], r#"{"status":"alive"}"#) }),

@@ -52,3 +52,7 @@ pub const STILL_WORKING_MAX: u32 = 1000;
 
 /// Parked lanes that an agent names at `ready`. The others follow as these are resumed.
 pub const PARKED_LANES_TOLD_MAX: usize = 1000;
+
+/// Acknowledgements of unknown messages that are remembered to be listed; the oldest messages leave
+/// the list first. All of them stay in the journal as long as it is kept. Some 2 MB.
+pub const ORPHANS_MAX: usize = 10_000;

@@ -26,7 +26,10 @@ impl Centre {
         if through <= read {
             return;
         }
-        let doubted = !damaged.is_empty();
+        // Another life of the ack store, or another store: what was told to the one before and not
+        // read here is lost.
+        let is_another = read == 0 && self.state.reads_another_ack_store(source);
+        let doubted = !damaged.is_empty() || is_another;
         let mut freed = BTreeSet::new();
         if !(self.policy.planted.is(Planted::CursorBeforeAcks) && through.is_multiple_of(5)) {
             for ack in acks {
@@ -57,7 +60,8 @@ impl Centre {
 
     /// Reads an ack store from its beginning again: it holds fewer records than were read from it,
     /// so it is an older copy of itself, and what it takes down now stands where others stood.
-    /// What was read before is known and changes nothing.
+    /// What was read before is known and changes nothing; what it had taken down and was not read is
+    /// lost, so sites are asked again.
     pub(super) fn read_acks_again(&mut self, source: u64, now: Timestamp, out: &mut Out<Self>) {
         if self.state.acks_read(source) > 0 {
             let record = Record::AcksRead {
@@ -66,6 +70,16 @@ impl Centre {
                 through: 0,
             };
             self.write(&record, out);
+            let record = Record::AcksDamaged {
+                at: now,
+                source,
+                damaged: Vec::new(),
+            };
+            self.write(&record, out);
+            let waiting: Vec<_> = self.state.recipients_waiting().collect();
+            for recipient in waiting {
+                self.push_what_fits(recipient, now, out);
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 //!
 //! Left out on purpose: bodies (read back from the journal by position).
 
+mod about;
 mod acks;
 mod archive;
 mod ends;
@@ -20,6 +21,7 @@ mod image;
 mod lanes;
 mod messages;
 mod operate;
+mod orphans;
 mod presence;
 mod questions;
 mod recipient;
@@ -34,6 +36,7 @@ mod tests;
 
 pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_name};
 pub use image::StateImage;
+pub use orphans::{OrphanAck, OrphanPage};
 pub use record::{
     Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted, decode_record,
 };
@@ -291,6 +294,16 @@ pub enum Input {
         /// Life of that ack store.
         source: u64,
     },
+    /// Somebody asks which acknowledgements name messages that are not known. Answered by
+    /// [`Reply::Orphans`].
+    LookOrphans {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// Behind this message.
+        after: Option<MessageId>,
+        /// At most so many.
+        limit: usize,
+    },
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
     /// What [`Effect::BatchRecorded`] said, brought back.
@@ -385,6 +398,8 @@ pub enum Reply {
     Agent(Option<AgentView>),
     /// To [`Input::LookAcksRead`]; zero when nothing was read.
     AcksRead(Position),
+    /// To [`Input::LookOrphans`].
+    Orphans(OrphanPage),
     /// To [`Input::Count`].
     Counted(Box<Counters>),
     /// To every other input.
@@ -753,6 +768,11 @@ impl Machine for Centre {
                 Reply::Done
             }
             Input::LookAcksRead { source } => Reply::AcksRead(self.state.acks_read(source)),
+            Input::LookOrphans {
+                tenant,
+                after,
+                limit,
+            } => Reply::Orphans(self.state.orphans.page(&tenant, after, limit.max(1))),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
             Input::Carry { id, accepted } => {
                 self.carry(id, &accepted, now, out);

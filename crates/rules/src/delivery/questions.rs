@@ -114,6 +114,11 @@ impl State {
         self.connections.get(&connection).copied()
     }
 
+    /// Whether an ack store other than this was read, and this one never.
+    pub(super) fn reads_another_ack_store(&self, source: u64) -> bool {
+        !self.acks_read.is_empty() && !self.acks_read.contains_key(&source)
+    }
+
     pub(super) fn acks_read(&self, source: u64) -> Position {
         self.acks_read.get(&source).copied().unwrap_or(0)
     }

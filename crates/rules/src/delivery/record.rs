@@ -231,14 +231,15 @@ pub enum Record<'a> {
         /// Whose.
         recipient: RecipientNo,
     },
-    /// Acknowledgements were lost at an ack store: whatever sites are known to have is pushed again,
+    /// Acknowledgements were lost at an ack store, by damage, or because it is another life or an older
+    /// copy of the one that was read: whatever sites are known to have is pushed again,
     /// so that they say again what became of it.
     AcksDamaged {
         /// When.
         at: Timestamp,
         /// Life of the ack store.
         source: u64,
-        /// Positions of the damaged records.
+        /// Positions of the damaged records; none when records are gone altogether.
         damaged: Vec<Position>,
     },
     /// Records of this store are damaged: what sites said may be lost with them, so they are asked

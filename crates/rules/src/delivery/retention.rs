@@ -29,6 +29,11 @@ impl RetentionClock {
         self.looked_at = now;
     }
 
+    /// The wall clock at the last record.
+    pub(super) fn looked_at(&self) -> Timestamp {
+        self.looked_at
+    }
+
     /// What has passed at `now`.
     pub(super) fn passed_at(&self, now: Timestamp, retention: Duration) -> Duration {
         self.passed + now.since(self.looked_at).min(step_max(retention))

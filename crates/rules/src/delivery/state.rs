@@ -3,6 +3,7 @@
 use super::Policy;
 use super::archive::BatchName;
 use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing};
+use super::orphans::Orphans;
 use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
 use super::retention::RetentionClock;
@@ -36,6 +37,8 @@ pub struct State {
     pub(super) archived: VecDeque<Batch>,
     /// Number of the last batch that went there.
     pub(super) batch_last: u64,
+    /// Acknowledgements of messages that are not known.
+    pub(super) orphans: Orphans,
     /// Written behind the others, in a form of their own.
     #[serde(skip)]
     pub(super) messages: Messages,
@@ -144,9 +147,15 @@ impl State {
         record: &Record<'_>,
         policy: &Policy,
     ) -> Result<(), RecordError> {
+        let before = self.clock.looked_at();
         self.clock.observe(record.at(), policy.retention);
         match record {
-            Record::Started { epoch, .. } => self.start(*epoch, policy),
+            Record::Started { at, epoch } => {
+                if self.epoch != 0 && self.epoch != *epoch {
+                    self.begin_another_life(before, *at);
+                }
+                self.start(*epoch, policy);
+            }
             Record::Recipient {
                 recipient,
                 partition,
@@ -288,6 +297,7 @@ impl State {
                 ..
             } => {
                 self.counters.acks_kept += 1;
+                self.orphans.heard(record);
                 if let Some(message) = self.messages.find(*id) {
                     self.messages.change(message).last = position;
                     if outcome.code != FORGOTTEN {
@@ -342,12 +352,6 @@ impl State {
 
     /// Nothing survives a restart of the process that depends on a living connection.
     fn start(&mut self, epoch: u64, policy: &Policy) {
-        if self.epoch != epoch {
-            // Sites count anew for another life of the store.
-            self.recipients
-                .iter_mut()
-                .for_each(|queue| queue.received_last = 0);
-        }
         self.epoch = epoch;
         if policy.planted.is(Planted::ForgetKeys) {
             self.messages.forget_keys();
@@ -406,7 +410,7 @@ impl State {
 
     /// What sites said may be lost: whatever they are known to have is pushed again, and they say
     /// it again.
-    fn doubt_receipts(&mut self) {
+    pub(super) fn doubt_receipts(&mut self) {
         let received = |(_, message): &(Handle, &Message)| message.is_received();
         let doubted: Vec<_> = self.messages.each().filter(received).collect();
         let doubted: Vec<_> = doubted.into_iter().map(|(handle, _)| handle).collect();
@@ -453,6 +457,7 @@ impl State {
             return Err(UNKNOWN_RECIPIENT);
         }
         self.forget_namesake(accepted.id)?;
+        self.orphans.accepted(accepted.id);
         let handle = self.messages.insert(Message {
             id: accepted.id,
             key: accepted.key,

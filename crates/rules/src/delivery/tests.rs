@@ -13,6 +13,7 @@ mod lanes;
 mod operate;
 mod push;
 mod random;
+mod restored;
 mod submit;
 mod time;
 
@@ -30,6 +31,7 @@ struct World {
     records: Vec<Vec<u8>>,
     effects: Vec<Effect>,
     connection_last: u64,
+    epoch: u64,
     ack_position: Position,
     damaged: Vec<Position>,
     archive: archive::Shared,
@@ -94,6 +96,7 @@ impl World {
             effects: vec![],
             connection_last: 0,
             ack_position: 0,
+            epoch: 1,
             damaged: vec![],
             sound: true,
         };
@@ -104,7 +107,7 @@ impl World {
 
     fn started(&mut self) {
         let start = Start {
-            epoch: 1,
+            epoch: self.epoch,
             damaged: self.damaged.clone(),
         };
         self.centre.started(start, self.now, &mut self.out);
