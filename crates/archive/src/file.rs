@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use countersign_rules::delivery::{BatchName, Remembered};
 use countersign_rules::message::MessageId;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
+use crate::check::{self, BatchFound};
 use crate::error::{OpenError, ReadError, is_damage};
 use crate::row;
 
@@ -64,6 +65,44 @@ impl File {
             make().map_err(refused)?;
         }
         Ok(Self { connection })
+    }
+
+    /// Opens a file that another process may own, for reading only.
+    pub(crate) fn look(path: &Path) -> Result<Self, OpenError> {
+        let refused = |error: rusqlite::Error| match is_damage(&error) {
+            true => OpenError::Damaged(error.to_string()),
+            false => OpenError::Sqlite {
+                path: path.to_owned(),
+                error,
+            },
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(refused)?;
+        connection.busy_timeout(BUSY_WAIT).map_err(refused)?;
+        Ok(Self { connection })
+    }
+
+    /// What the first batch with a higher number than `behind` holds; `None` when there is none.
+    pub(crate) fn check_behind(&self, behind: u64) -> Result<Option<BatchFound>, ReadError> {
+        // One view of the file for the batch and its members.
+        let _view = self.connection.unchecked_transaction()?;
+        let sql =
+            "SELECT number, digest, row FROM batches WHERE number > ?1 ORDER BY number LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement.query_row([behind as i64], |row| Ok((name(row)?, row.get(2)?)));
+        let found: Option<(BatchName, Vec<u8>)> = found.optional()?;
+        let Some((name, row)) = found else {
+            return Ok(None);
+        };
+        match row::batch(name.number, name.digest, &row) {
+            Ok(members) => check::members(name, &members, self).map(Some),
+            Err(error) => Ok(Some(BatchFound {
+                name,
+                messages: 0,
+                damaged: Vec::new(),
+                unreadable: Some(error.to_string()),
+            })),
+        }
     }
 
     /// The highest id of a message.

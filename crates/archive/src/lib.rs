@@ -12,6 +12,7 @@
 //!
 //! Left out on purpose: what a message is worth remembering for, and for how long: the rules decide.
 
+mod check;
 mod error;
 mod file;
 mod queue;
@@ -25,6 +26,7 @@ use std::thread::JoinHandle;
 use countersign_rules::delivery::{Archive, BatchName, Remembered, Unreadable};
 use countersign_rules::message::MessageId;
 
+pub use check::{Checked, Checking, check};
 pub use error::OpenError;
 
 use error::ReadError;

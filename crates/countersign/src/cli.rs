@@ -1,7 +1,10 @@
 //! What can be typed.
 
+mod stores;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+pub(crate) use stores::{Acks, Backup, Restore, Store};
 
 /// Guaranteed delivery over the SignalR protocol.
 ///
@@ -48,6 +51,16 @@ pub(crate) enum Command {
     Config(Config),
     /// Prove from the journals of centre, ack store and agents that every promise held.
     Verify(Verify),
+    /// Look at acknowledgements.
+    #[command(subcommand)]
+    Acks(Acks),
+    /// Copy stores while they are in use.
+    Backup(Backup),
+    /// Make stores of backups, each with its history and in a new epoch.
+    Restore(Restore),
+    /// Look at stores on disk.
+    #[command(subcommand)]
+    Store(Store),
     /// Measure durable end-to-end throughput and latency on this machine.
     Bench(Bench),
     /// The demo back office: an HTTP service of its own over an SQLite database.

@@ -50,6 +50,10 @@ fn run(command: Command, output: Output) -> exit::Outcome {
         Command::Config(args) => commands::config::run(&args, output),
         Command::Bench(args) => commands::bench::run(&args, output),
         Command::Verify(args) => commands::verify::run(&args, output),
+        Command::Acks(args) => commands::acks::run(&args, output),
+        Command::Backup(args) => commands::backup::backup(&args, output),
+        Command::Restore(args) => commands::backup::restore(&args, output),
+        Command::Store(args) => commands::store::run(&args, output),
         Command::BackOffice(args) => commands::back_office::run(&args, output),
     }
 }

@@ -1,8 +1,10 @@
 //! One module a verb.
 
+pub(crate) mod acks;
 pub(crate) mod agent;
 pub(crate) mod agents;
 pub(crate) mod back_office;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod dev;
@@ -10,5 +12,6 @@ pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod verify;

@@ -117,14 +117,7 @@ impl Journal {
 /// Finds and opens them: the centre first, then the ack store, then the agents. So whatever one of
 /// them acted on is in the next one, also while all of them run.
 pub(super) fn find(args: &Args, config: Option<&Config>) -> Result<Journals, Failure> {
-    let mut places = Places::default();
-    match args.journals.is_empty() {
-        false => args
-            .journals
-            .iter()
-            .try_for_each(|text| places.named(text))?,
-        true => places.configured(config),
-    }
+    let places = Places::of(&args.journals, config)?;
     let Places {
         centre,
         acks,
@@ -150,6 +143,32 @@ pub(super) fn find(args: &Args, config: Option<&Config>) -> Result<Journals, Fai
     })
 }
 
+/// Where stores are, in the order in which [`find`] opens them, each with the place it has in a data
+/// directory.
+pub(in crate::commands) fn stores(
+    named: &[String],
+    config: Option<&Config>,
+) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+    let Places {
+        centre,
+        acks,
+        sites,
+    } = Places::of(named, config)?;
+    let mut stores = Vec::new();
+    stores.extend(centre.map(|place| (PathBuf::from("centre"), place)));
+    stores.extend(acks.map(|place| (PathBuf::from("acks"), place)));
+    for (agent, place) in sites {
+        let above = place.parent().and_then(Path::file_name);
+        let name = match (&agent, above) {
+            (Some(agent), _) => agent.as_str().to_owned(),
+            (None, Some(above)) => above.to_string_lossy().into_owned(),
+            (None, None) => "agent".to_owned(),
+        };
+        stores.push((Path::new("agents").join(name).join("inbox"), place));
+    }
+    Ok(stores)
+}
+
 #[derive(Debug, Default)]
 struct Places {
     centre: Option<PathBuf>,
@@ -158,6 +177,16 @@ struct Places {
 }
 
 impl Places {
+    /// Those that are named, or else those of the configuration.
+    fn of(named: &[String], config: Option<&Config>) -> Result<Self, Failure> {
+        let mut places = Self::default();
+        match named.is_empty() {
+            false => named.iter().try_for_each(|text| places.named(text))?,
+            true => places.configured(config),
+        }
+        Ok(places)
+    }
+
     fn configured(&mut self, config: Option<&Config>) {
         let Some(config) = config else { return };
         let data = &config.store.data_dir;

@@ -20,6 +20,7 @@ use countersign_checker::{Checker, Limits, Party, Verdict};
 use countersign_rules::ack::decode_record as decode_ack;
 use countersign_rules::delivery::{Record as CentreRecord, decode_record as decode_centre};
 use countersign_rules::site::{Record as SiteRecord, decode_record as decode_site};
+pub(super) use journals::stores;
 use journals::{Journal, Journals};
 use period::Period;
 use rebuild::Rebuild;
