@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bench_peers::build_driver;
 use crate::checkout;
+use crate::dotnet_peers;
 use crate::steps::{cargo, must_run, target_directory};
 use loads::{LOADS, Load, Measured};
 use report::Report;
@@ -125,10 +126,11 @@ fn programs() -> Result<Programs> {
         "release/examples/bench{}",
         std::env::consts::EXE_SUFFIX
     ));
-    let original = std::env::var_os("COUNTERSIGN_DOTNET_PEERS").map(PathBuf::from);
+    let original = dotnet_peers::find()?.map(|peers| peers.folder().to_owned());
     if original.is_none() {
         println!(
-            "!! NOT MEASURED BESIDE THE ORIGINAL: COUNTERSIGN_DOTNET_PEERS names no folder with it."
+            "!! NOT MEASURED BESIDE THE ORIGINAL: {}",
+            dotnet_peers::MISSING
         );
     }
     Ok(Programs {

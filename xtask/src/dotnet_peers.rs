@@ -39,6 +39,11 @@ impl DotnetPeers {
         self.0.join("client")
     }
 
+    /// The folder with all of them.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
+    }
+
     fn at(folder: PathBuf) -> Option<Self> {
         let peers = Self(folder);
         (peers.server().is_file() && peers.client().is_file()).then_some(peers)
