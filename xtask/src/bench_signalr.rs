@@ -9,8 +9,6 @@ mod loads;
 mod report;
 mod servers;
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bench_peers::build_driver;
