@@ -3,6 +3,7 @@
 //! Promise: a command that exits 0 has done everything it names; what it leaves out it prints.
 //! Left out on purpose: anything a user of the product would run (that is the `countersign` binary).
 
+mod backlog;
 mod bench_peers;
 mod bench_signalr;
 mod checkout;
@@ -44,8 +45,12 @@ usage: cargo xtask <command>
                  [--rounds 5] [--only NAME]... [--json]
   fuzz           every parser, guided by coverage, from the inputs kept in fuzz/corpus
                  [--seconds 60] for each target  [--keep] the smallest inputs with all coverage  [TARGET]...
-  torture        real processes, killed at random; nothing may be lost, repeated or reordered
-                 [--messages 10000] [--kills 200] [--token-ttl 1h] [--rate N] [--seed N] [--keep]";
+  torture        real processes killed and held still, full disks, cut and stalled connections, clocks that jump,
+                 lost stores, short tokens, second connections; nothing may be lost, repeated or reordered
+                 [--faults kill,disk,pause,proxy,clock,store,tokens,twins] [--messages 10000] [--kills 200] [--rounds 6]
+                 [--duration 1h] [--token-ttl 1h] [--rate N] [--seed N] [--keep]
+  backlog        what messages that wait for absent agents cost: throughput, latency, memory and restart, side by side
+                 [--waiting 0,1000,100000] [--rounds 3] [--away 1] [--duration 10s] [--rate N] [--data DIR] [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         "bench-signalr" => bench_signalr::run(rest),
         "fuzz" => fuzz::run(rest),
         "torture" => torture::run(rest),
+        "backlog" => backlog::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),
     };
     match done {

@@ -369,6 +369,16 @@ pub(crate) struct Bench {
     /// Where to keep the data while measuring. Default: a new temporary directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Messages that wait for absent agents meanwhile, such as 0,1000,1000000: measured one after the
+    /// other, with memory for each and the time of a restart, and compared.
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub(crate) waiting: Vec<u64>,
+    /// Agents that are absent, with --waiting.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) away: u32,
+    /// How often each number of --waiting is measured, in turn.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) rounds: u32,
 }
 
 #[derive(Debug, Args)]

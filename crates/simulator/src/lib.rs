@@ -72,9 +72,13 @@ pub fn run(
     stats.virtual_us = world.virtual_us();
     stats.batches_lost = world.archive.lost();
     let digest = world.checker.digest();
+    let violation = world.checker.take_violation();
+    if let Some((violation, _)) = &violation {
+        stats.broke(violation.invariant);
+    }
     Run {
         stats,
         digest,
-        violation: world.checker.take_violation(),
+        violation,
     }
 }

@@ -32,6 +32,9 @@ struct Arguments {
     /// List the bugs that can be planted.
     #[arg(long)]
     list_planted: bool,
+    /// Run every seed, also behind one that breaks a promise; each of those is named.
+    #[arg(long)]
+    keep_going: bool,
     /// Seeds run side by side. All cores otherwise.
     #[arg(long)]
     threads: Option<usize>,
@@ -100,6 +103,7 @@ fn run_seeds(arguments: &Arguments, bug: Option<&'static PlantedBug>) -> ExitCod
     let stats = shared.stats.into_inner().expect("no thread panicked");
     let took = begun.elapsed().as_secs_f64();
     println!("{stats}");
+    println!("figures        {}", stats.figures());
     println!(
         "speed          {:.1} seeds/s, {took:.1} s",
         stats.runs as f64 / took
@@ -111,7 +115,9 @@ fn run_seeds(arguments: &Arguments, bug: Option<&'static PlantedBug>) -> ExitCod
 fn work(shared: &Shared, end: u64, arguments: &Arguments, bug: Option<&'static PlantedBug>) {
     loop {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end || shared.broken.lock().expect("no thread panicked").is_some() {
+        let stops =
+            !arguments.keep_going && shared.broken.lock().expect("no thread panicked").is_some();
+        if seed >= end || stops {
             return;
         }
         let caught =
@@ -126,7 +132,10 @@ fn work(shared: &Shared, end: u64, arguments: &Arguments, bug: Option<&'static P
             .lock()
             .expect("no thread panicked")
             .add(&run.stats);
-        if run.violation.is_some() {
+        if let Some((violation, _)) = &run.violation {
+            if arguments.keep_going {
+                eprintln!("BROKEN         seed {seed}: {violation}");
+            }
             let mut broken = shared.broken.lock().expect("no thread panicked");
             if broken.as_ref().is_none_or(|(lowest, _)| seed < *lowest) {
                 *broken = Some((seed, run));

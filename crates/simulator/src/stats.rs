@@ -1,9 +1,11 @@
 //! What was done to the world, and what it did.
 
 use crate::event::Host;
+use crate::invariants::Invariant;
 use crate::node::CrashPoint;
+use Invariant::{I1, I4, I5, I6, I9, I10, I20};
 use countersign_journal::sim::FaultCounts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Counts of one run, or of many.
@@ -51,13 +53,27 @@ pub struct Stats {
     pub records_read_damaged: u64,
     pub faults: BTreeMap<&'static str, u64>,
     pub disk: FaultCounts,
-    crashes: BTreeMap<(&'static str, CrashPoint), u64>,
+    crashes: BTreeMap<At, u64>,
+    /// Crashes that followed each other in one run.
+    crash_pairs: BTreeSet<(At, At)>,
+    last_crash: Option<At>,
+    broken: BTreeMap<Invariant, u64>,
 }
+
+/// A role, and the point at which it crashed.
+type At = (&'static str, CrashPoint);
 
 impl Stats {
     pub(crate) fn crash(&mut self, host: Host, point: CrashPoint) {
-        let role = role(host);
-        *self.crashes.entry((role, point)).or_default() += 1;
+        let at = (role(host), point);
+        *self.crashes.entry(at).or_default() += 1;
+        if let Some(before) = self.last_crash.replace(at) {
+            self.crash_pairs.insert((before, at));
+        }
+    }
+
+    pub(crate) fn broke(&mut self, invariant: Invariant) {
+        *self.broken.entry(invariant).or_default() += 1;
     }
 
     pub(crate) fn fault(&mut self, what: &'static str) {
@@ -77,6 +93,53 @@ impl Stats {
     /// Pairs of role and crash point that there are.
     pub fn crash_points_max() -> usize {
         3 * CrashPoint::ALL.len()
+    }
+
+    /// Pairs of crashes of which one followed the other within a run.
+    pub fn crash_pairs(&self) -> usize {
+        self.crash_pairs.len()
+    }
+
+    /// The line of figures that is kept with a release: what was done, and what came of it.
+    pub fn figures(&self) -> String {
+        let broke = |promises: &[Invariant]| -> u64 {
+            let times = promises
+                .iter()
+                .filter_map(|promise| self.broken.get(promise));
+            times.sum()
+        };
+        let named = [I1, I4, I10, I6, I9, I5, I20];
+        let others = self.broken.iter();
+        let others = others.filter(|(promise, _)| !named.contains(promise));
+        let others: u64 = others.map(|(_, times)| times).sum();
+        let points = Stats::crash_points_max();
+        format!(
+            "seeds {} · simulated hours {:.1} · crashes {} · {} · disk full {} · EIO {} · failed flushes {} · \
+             flipped bits {} · crash points covered {} of {points}, pairs {} of {} · sent {} · acknowledged {} · \
+             unknown {} · lost {} · duplicated in effect {} · possibly repeated {} · reordered {} · \
+             false success {} · stuck {} · corrupt served {} · other promises broken {others}",
+            self.runs,
+            self.virtual_us as f64 / 3.6e9,
+            self.crashes(),
+            list(&self.faults),
+            self.disk.full,
+            self.disk.errors,
+            self.disk.syncs_failed,
+            self.flips,
+            self.crash_points(),
+            self.crash_pairs(),
+            points * points,
+            self.sent,
+            self.confirmed,
+            self.unknown,
+            broke(&[I1, I4]),
+            broke(&[I10]),
+            self.possibly_repeated,
+            broke(&[I6]),
+            broke(&[I9]),
+            broke(&[I5]),
+            broke(&[I20]),
+        )
     }
 
     /// Crashes of every kind.
@@ -99,6 +162,8 @@ impl Stats {
         merge(&mut self.acks_kept, &other.acks_kept);
         merge(&mut self.faults, &other.faults);
         merge(&mut self.crashes, &other.crashes);
+        merge(&mut self.broken, &other.broken);
+        self.crash_pairs.extend(&other.crash_pairs);
     }
 }
 
@@ -213,5 +278,38 @@ impl fmt::Display for Stats {
             write!(f, " {role}/{} {count}", point.as_str())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crashes_of_one_run_make_pairs_and_those_of_two_runs_do_not() {
+        let (mut first, mut second) = (Stats::default(), Stats::default());
+        first.crash(Host::Centre, CrashPoint::BeforeFlush);
+        first.crash(Host::Acks, CrashPoint::AmidOpen);
+        second.crash(Host::Agent(0), CrashPoint::Anytime);
+        let mut all = Stats::default();
+        all.add(&first);
+        all.add(&second);
+        assert_eq!((all.crashes(), all.crash_points()), (3, 3));
+        assert_eq!(all.crash_pairs(), 1);
+        assert!(
+            all.figures()
+                .contains("crash points covered 3 of 27, pairs 1 of 729")
+        );
+    }
+
+    #[test]
+    fn a_broken_promise_stands_under_its_name_in_the_figures() {
+        let mut stats = Stats::default();
+        stats.broke(I5);
+        stats.broke(Invariant::I13);
+        let figures = stats.figures();
+        assert!(figures.contains("stuck 1"), "{figures}");
+        assert!(figures.contains("lost 0"), "{figures}");
+        assert!(figures.ends_with("other promises broken 1"), "{figures}");
     }
 }

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// The figures of a run.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Compares.
-pub(crate) async fn judge(site: &Site, sent: &[Sent], documents: &[Value]) -> Result<Verdict> {
+pub(crate) async fn judge(site: &Arc<Site>, sent: &[Sent], documents: &[Value]) -> Result<Verdict> {
     let mut verdict = Verdict {
         sent: sent.len() as u64,
         ..Verdict::default()
@@ -72,15 +74,38 @@ pub(crate) async fn judge(site: &Site, sent: &[Sent], documents: &[Value]) -> Re
             verdict.lost += 1;
             println!("lost: {sent:?}");
         }
-        let message = site.get(&format!("/v1/messages/{}", sent.id)).await?;
-        if message["state"] == "acknowledged" {
-            verdict.acknowledged += 1;
-        } else {
-            println!("not acknowledged: {sent:?} {message}");
-        }
     }
+    verdict.acknowledged = acknowledged(site, sent).await?;
     Ok(verdict)
 }
+
+/// How many the centre says are acknowledged; the others are printed.
+async fn acknowledged(site: &Arc<Site>, sent: &[Sent]) -> Result<u64> {
+    let mut asking = JoinSet::new();
+    for part in sent.chunks(sent.len().div_ceil(ASKING).max(1)) {
+        let (site, part) = (Arc::clone(site), part.to_vec());
+        asking.spawn(async move {
+            let mut acknowledged = 0;
+            for sent in part {
+                let message = site.get(&format!("/v1/messages/{}", sent.id)).await?;
+                if message["state"] == "acknowledged" {
+                    acknowledged += 1;
+                } else {
+                    println!("not acknowledged: {sent:?} {message}");
+                }
+            }
+            anyhow::Ok(acknowledged)
+        });
+    }
+    let mut acknowledged = 0;
+    while let Some(part) = asking.join_next().await {
+        acknowledged += part??;
+    }
+    Ok(acknowledged)
+}
+
+/// Questions under way at the same time.
+const ASKING: usize = 16;
 
 /// Has `countersign verify` judge the journals of all parties, with what was sent and what the back
 /// office holds. Every process must have ended.

@@ -1,24 +1,33 @@
-//! Real processes, killed at random times.
+//! Real processes, and every fault that can be put to them from outside.
 //!
-//! Centre (send API, hub, token service), ack API, agent and back office run as processes of their
-//! own. Senders send and repeat what they got no answer to, with the same idempotency key; every
-//! process is killed with SIGKILL again and again and started anew; for a while only the ack API is
-//! down, and for a while only the centre. Then everything runs in peace until nothing is pending, and the
-//! back office's database is compared with what was sent, and `countersign verify` judges the journals.
+//! Centre (send API and hub), token service, ack API, agent and back office run as processes of their
+//! own; the agent reaches the others through proxies of ours, and each store lies on a small disk of
+//! its own. Senders send and repeat what they got no answer to, with the same idempotency key, while
+//! processes are killed and held still, disks fill up, connections are cut, clocks jump, and the
+//! agent's store is lost. Then everything runs in peace until nothing is pending, and the back
+//! office's database is compared with what was sent, and `countersign verify` judges the journals.
 
+mod clocks;
+mod disks;
+mod faults;
 mod judge;
 mod process;
+mod proxy;
 mod sender;
 mod site;
+mod torment;
+mod twins;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
+use faults::{Fault, Injected};
 use process::{Kind, World};
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::Rng;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What to do to the processes.
@@ -27,20 +36,31 @@ pub(crate) struct Args {
     /// The binary under test.
     #[arg(long, env = "COUNTERSIGN_BIN")]
     binary: PathBuf,
-    /// Messages to send.
-    #[arg(long, default_value_t = 10_000)]
-    messages: u64,
-    /// SIGKILLs, spread evenly over the four processes.
+    /// Kinds of faults, with commas between; all that this machine allows when absent.
+    #[arg(long = "faults", value_delimiter = ',')]
+    chosen: Vec<Fault>,
+    #[arg(skip)]
+    faults: BTreeSet<Fault>,
+    /// Messages to send. When absent: 10,000, or as many as are taken in the duration.
+    #[arg(long)]
+    messages: Option<u64>,
+    /// How long faults are injected, such as 90s, 20m or 1h, instead of a number of each.
+    #[arg(long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// SIGKILLs, spread evenly over the processes.
     #[arg(long, default_value_t = 200)]
     kills: u32,
+    /// Faults of each other kind.
+    #[arg(long, default_value_t = 6)]
+    rounds: u32,
     /// Seconds for which only the ack API is down, and then only the centre. None without kills.
     #[arg(long, default_value_t = 10)]
     outage_s: u64,
-    /// Messages a second at most. When absent: spread over the time that the kills take, or, without
-    /// kills, as fast as the lanes allow.
+    /// Messages a second at most. When absent: spread over the time that the faults take, or, without
+    /// faults, as fast as the lanes allow.
     #[arg(long)]
     rate: Option<u64>,
-    /// Life of every token.
+    /// Life of every token, unless they are to be short.
     #[arg(long, default_value = "1h")]
     token_ttl: String,
     /// Lanes of the agent; messages of one lane are sent one after the other.
@@ -56,17 +76,37 @@ pub(crate) struct Args {
 
 fn main() -> Result<ExitCode> {
     let mut args = Args::parse();
-    if args.rate.is_none() && args.kills > 0 {
-        let seconds = u64::from(args.kills) * KILL_EVERY_MS / 1000 + 2 * args.outage_s + SLOW_S;
-        args.rate = Some((args.messages / seconds.max(1)).max(1));
+    args.faults = match args.chosen.is_empty() {
+        true => Fault::available(),
+        false => args.chosen.iter().copied().collect(),
+    };
+    if args.kills == 0 {
+        args.faults.remove(&Fault::Kill);
+    }
+    if args.messages.is_none() && args.duration.is_none() {
+        args.messages = Some(MESSAGES);
+    }
+    let seconds = match args.duration {
+        Some(duration) => duration.as_secs(),
+        None => torment::seconds(&args),
+    };
+    if let (None, Some(messages), 1..) = (args.rate, args.messages, seconds) {
+        args.rate = Some((messages / seconds).max(1));
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(run(args))
+    runtime.block_on(async {
+        tokio::select! {
+            done = run(args) => done,
+            // Ends here and not by the signal, so that processes end and disks are unmounted.
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    })
 }
 
 async fn run(args: Args) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random());
-    println!("seed {seed}");
+    let faults: Vec<_> = args.faults.iter().map(ToString::to_string).collect();
+    println!("seed {seed}, faults {}", faults.join(","));
     let home = tempfile::Builder::new()
         .prefix("countersign-torture-")
         .tempdir()?;
@@ -82,10 +122,11 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
     let begun = Instant::now();
     let site = Arc::new(site::prepare(args, home).await?);
     let world = Arc::new(World::start(&site).await?);
+    let injected = Injected::default();
     site.wait_until_agent_is_known().await?;
     let senders = sender::start(args, &site);
-    let mut random = StdRng::seed_from_u64(seed);
-    torment(args, &world, &site, &mut random).await?;
+    let torment = torment::Torment::new(args, &world, &site, &injected, seed);
+    torment.run().await?;
     let sent = senders.finish().await?;
     println!(
         "sent {} in {:.0} s; now in peace",
@@ -97,84 +138,52 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
         .await?;
     let documents = judge::documents(&site).await?;
     let verdict = judge::judge(&site, &sent, &documents).await?;
-    let kills = world.kills();
     world.end().await;
     let proved = judge::verify(&site, &sent, &documents)?;
-    println!(
-        "kills {}",
-        kills
-            .iter()
-            .map(|(kind, n)| format!("{kind:?} {n}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    );
+    if args.faults.contains(&Fault::Tokens) {
+        let issued = site.tokens_issued.load(Ordering::Relaxed);
+        injected.add(Fault::Tokens, "of 5 s given to senders", issued);
+    }
+    println!("faults: {injected}");
+    let ended = world.ended_by_themselves();
+    if !ended.is_empty() {
+        println!("ended by themselves: {ended:?}");
+    }
     println!("{verdict}");
     println!("took {:.0} s", begun.elapsed().as_secs_f64());
-    if args.kills >= 160 && kills.iter().any(|(_, kills)| *kills < 40) {
+    injected.each_of(&args.faults)?;
+    enough_kills(args, &world)?;
+    Ok(
+        if verdict.is_good(args.messages.unwrap_or(sent.len() as u64)) && proved {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        },
+    )
+}
+
+fn enough_kills(args: &Args, world: &World) -> Result<()> {
+    let kills = world.kills();
+    let is_spared = |kind: &Kind| kills.get(kind).is_none_or(|kills| *kills < 40);
+    let many = args.faults.contains(&Fault::Kill) && args.kills >= 200 && args.duration.is_none();
+    if many && Kind::ALL.iter().any(is_spared) {
         bail!("a process was killed fewer than 40 times: this run shows less than it says");
     }
-    Ok(if verdict.is_good(args.messages) && proved {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-async fn torment(args: &Args, world: &World, site: &site::Site, random: &mut StdRng) -> Result<()> {
-    if args.kills == 0 {
-        return Ok(());
-    }
-    let each = args.kills.div_ceil(4);
-    let mut victims: Vec<Kind> = Kind::ALL
-        .iter()
-        .flat_map(|kind| std::iter::repeat_n(*kind, each as usize))
-        .collect();
-    victims.shuffle(random);
-    victims.truncate(args.kills as usize);
-    let (first, second) = victims.split_at(victims.len() / 2);
-    kill_one_by_one(world, first, random).await;
-    world.heal().await;
-    outage(args, world, Kind::Acks, site).await?;
-    outage(args, world, Kind::Centre, site).await?;
-    kill_one_by_one(world, second, random).await;
     Ok(())
 }
 
-async fn kill_one_by_one(world: &World, victims: &[Kind], random: &mut StdRng) {
-    for victim in victims {
-        tokio::time::sleep(Duration::from_millis(random.random_range(20..700))).await;
-        let down = Duration::from_millis(random.random_range(0..400));
-        world.kill(*victim, down).await;
+fn duration(text: &str) -> Result<Duration> {
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let number: u64 = number
+        .parse()
+        .context("a duration is a number and s, m or h")?;
+    match unit {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(60 * number)),
+        "h" => Ok(Duration::from_secs(3600 * number)),
+        _ => bail!("a duration ends with s, m or h"),
     }
 }
 
-/// Only this process is down, while the others go on.
-async fn outage(args: &Args, world: &World, kind: Kind, site: &site::Site) -> Result<()> {
-    if kind == Kind::Centre {
-        // Without work in the agent's inbox no acks would arrive while nothing can be sent.
-        site.slow_back_office(SLOW_S + args.outage_s).await?;
-        tokio::time::sleep(Duration::from_secs(SLOW_S)).await;
-    }
-    let before = site.ack_records().await?;
-    println!("{kind:?} alone is down for {} s", args.outage_s);
-    world.kill(kind, Duration::from_secs(args.outage_s)).await;
-    tokio::time::sleep(Duration::from_secs(args.outage_s)).await;
-    if kind == Kind::Centre {
-        let after = site
-            .ack_records()
-            .await
-            .context("the ack API must answer while the centre is down")?;
-        println!("acks taken while the centre was down: {}", after - before);
-        ensure!(
-            after > before,
-            "no ack arrived while the centre was down: this run shows nothing"
-        );
-    }
-    world.heal().await;
-    Ok(())
-}
-
-/// About how long a kill takes, with the pause before it and half of the time down.
-const KILL_EVERY_MS: u64 = 480;
-/// How long the back office is slow before the centre goes down.
-const SLOW_S: u64 = 5;
+/// Messages of a run that is told neither how many nor how long.
+const MESSAGES: u64 = 10_000;

@@ -1,7 +1,8 @@
-//! The four processes: started, killed, started again.
+//! The processes: started, killed, paused, started again.
 
 use crate::site::Site;
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -16,13 +17,21 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Centre,
+    /// The token service, which need not be up for acks to arrive.
+    Tokens,
     Acks,
     Agent,
     BackOffice,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 4] = [Kind::Centre, Kind::Acks, Kind::Agent, Kind::BackOffice];
+    pub(crate) const ALL: [Kind; 5] = [
+        Kind::Centre,
+        Kind::Tokens,
+        Kind::Acks,
+        Kind::Agent,
+        Kind::BackOffice,
+    ];
 }
 
 /// How a process is started.
@@ -65,6 +74,7 @@ struct Slot {
 pub(crate) struct World {
     slots: BTreeMap<Kind, Arc<Slot>>,
     kills: Mutex<BTreeMap<Kind, u32>>,
+    ended_by_themselves: Mutex<BTreeMap<Kind, u32>>,
 }
 
 impl World {
@@ -84,7 +94,8 @@ impl World {
         }
         Ok(Self {
             slots,
-            kills: Mutex::new(BTreeMap::new()),
+            kills: Mutex::default(),
+            ended_by_themselves: Mutex::default(),
         })
     }
 
@@ -118,7 +129,43 @@ impl World {
         }
     }
 
-    /// Waits until every process is up, and starts those that ended by themselves.
+    /// Ends the process as a power cut would. Whoever calls this starts it again.
+    pub(crate) async fn stop(&self, kind: Kind) {
+        self.revived(kind).await;
+        if let Some(mut process) = self.slots[&kind].child.lock().await.take() {
+            let _ = process.start_kill();
+            let _ = process.wait().await;
+        }
+    }
+
+    /// Starts what was stopped.
+    pub(crate) async fn start_again(&self, kind: Kind) -> Result<()> {
+        let slot = &self.slots[&kind];
+        *slot.child.lock().await = Some(slot.launch.start()?);
+        Ok(())
+    }
+
+    /// Holds the process still; false when it is not up.
+    pub(crate) async fn pause(&self, kind: Kind) -> bool {
+        self.signal(kind, Signal::STOP).await
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn resume(&self, kind: Kind) {
+        self.signal(kind, Signal::CONT).await;
+    }
+
+    async fn signal(&self, kind: Kind, signal: Signal) -> bool {
+        let child = self.slots[&kind].child.lock().await;
+        let id = child.as_ref().and_then(Child::id);
+        let pid = id
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+    }
+
+    /// Waits until every process is up, and starts those that ended by themselves, as the service
+    /// manager of a machine would.
     pub(crate) async fn heal(&self) {
         for kind in Kind::ALL {
             self.revived(kind).await;
@@ -133,9 +180,14 @@ impl World {
                     "{kind:?} ended by itself with {status}; see {}",
                     slot.launch.log.display()
                 );
+                *lock(&self.ended_by_themselves).entry(kind).or_default() += 1;
                 *child = slot.launch.start().ok();
             }
         }
+    }
+
+    pub(crate) fn ended_by_themselves(&self) -> BTreeMap<Kind, u32> {
+        lock(&self.ended_by_themselves).clone()
     }
 
     pub(crate) fn kills(&self) -> BTreeMap<Kind, u32> {

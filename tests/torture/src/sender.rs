@@ -4,6 +4,7 @@ use crate::Args;
 use crate::site::{AGENT, Site};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -44,7 +45,11 @@ impl Senders {
 async fn send_lane(args: &Args, site: &Site, lane: u64, begun: Instant) -> Result<Vec<Sent>> {
     let mut sent = Vec::new();
     let mut number = lane;
-    while number < args.messages {
+    let is_over = |number| match (args.messages, args.duration) {
+        (Some(messages), _) => number >= messages,
+        (None, duration) => begun.elapsed() >= duration.unwrap_or_default(),
+    };
+    while !is_over(number) {
         if let Some(rate) = args.rate {
             sleep_until(begun + Duration::from_micros(number * 1_000_000 / rate)).await;
         }
@@ -87,8 +92,13 @@ async fn try_send(site: &Site, number: u64, body: &Value) -> Result<Option<Strin
             .context("an accepted message has an id")?;
         return Ok(Some(id.to_owned()));
     }
-    if status.is_client_error() && status.as_u16() != 401 {
-        eprintln!("refused with {status}: {answer}");
+    match status.as_u16() {
+        401 => site.forget_token().await,
+        507 => {
+            site.refused_for_space.fetch_add(1, Ordering::Relaxed);
+        }
+        _ if status.is_client_error() => eprintln!("refused with {status}: {answer}"),
+        _ => {}
     }
     Ok(None)
 }

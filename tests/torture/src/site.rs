@@ -1,13 +1,18 @@
 //! Where everything is: ports, configuration, tokens.
 
 use crate::Args;
+use crate::clocks::Clocks;
+use crate::disks::Disks;
+use crate::faults::Fault;
 use crate::process::{Kind, Launch};
+use crate::proxy::Proxy;
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Client;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 use tokio::sync::Mutex;
@@ -20,12 +25,23 @@ pub(crate) struct Site {
     pub(crate) http: Client,
     pub(crate) api: String,
     pub(crate) back_office: String,
+    pub(crate) acks: String,
+    pub(crate) disks: Disks,
+    /// Only when clocks are to jump.
+    pub(crate) clocks: Option<Clocks>,
+    /// Between the agent and the hub, and between the agent and the ack API.
+    pub(crate) to_hub: Proxy,
+    pub(crate) to_acks: Proxy,
+    /// Answers 507 that senders got.
+    pub(crate) refused_for_space: AtomicU64,
+    /// Tokens that senders got.
+    pub(crate) tokens_issued: AtomicU64,
     binary: PathBuf,
-    home: PathBuf,
-    acks: String,
+    pub(crate) home: PathBuf,
     token_url: String,
     variables: Vec<(String, String)>,
     back_office_listen: String,
+    agent_secret: String,
     secret: String,
     token: Mutex<Option<(Instant, Duration, String)>>,
     pull_token: String,
@@ -34,14 +50,35 @@ pub(crate) struct Site {
 /// Writes the configuration of a run into `home`.
 pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
     let binary = std::path::absolute(&args.binary)?;
-    let ports = free_ports(4)?;
+    let (ports, held) = free_ports(4)?;
     let at = |index: usize| format!("127.0.0.1:{}", ports[index]);
+    let to_hub = Proxy::start(at(0).parse()?).await?;
+    let to_acks = Proxy::start(at(1).parse()?).await?;
+    // Held until here, so that no proxy took one of them.
+    drop(held);
+    let disks = match args.faults.contains(&Fault::Disk) {
+        true => Disks::mount(home, disk_bytes(args))?,
+        false => Disks::plain(home)?,
+    };
+    let clocks = match args.faults.contains(&Fault::Clock) {
+        true => Some(Clocks::new(home)?),
+        false => None,
+    };
+    let token_ttl = match args.faults.contains(&Fault::Tokens) {
+        true => "5s".to_owned(),
+        false => args.token_ttl.clone(),
+    };
+    let ack_url = format!("http://{}/acks/v1/acks", to_acks.address);
     let token_url = format!("http://{}/oauth2/token", at(2));
     let mut variables = vec![
         ("COUNTERSIGN_HUB__LISTEN".to_owned(), at(0)),
         ("COUNTERSIGN_ACKS__LISTEN".to_owned(), at(1)),
         ("COUNTERSIGN_TOKEN__LISTEN".to_owned(), at(2)),
-        ("COUNTERSIGN_TOKEN__TTL".to_owned(), args.token_ttl.clone()),
+        (
+            "COUNTERSIGN_ACKS__PUBLIC_URL".to_owned(),
+            format!("http://{}", to_acks.address),
+        ),
+        ("COUNTERSIGN_TOKEN__TTL".to_owned(), token_ttl),
         ("COUNTERSIGN_STORE__RESERVE".to_owned(), "16MiB".to_owned()),
         ("COUNTERSIGN_LOG__LEVEL".to_owned(), "warn".to_owned()),
     ];
@@ -49,12 +86,11 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
     succeed(&binary, home, &init, &[]).await?;
     let config = home.join("countersign.toml");
     let agent = format!(
-        "\n[agent]\nname = \"{AGENT}\"\nhub_url = \"http://{}/hub\"\nack_url = \"http://{}/acks/v1/acks\"\n\
+        "\n[agent]\nname = \"{AGENT}\"\ndata_dir = \"disks/agent\"\nhub_url = \"http://{}/hub\"\nack_url = \"{ack_url}\"\n\
          token_url = \"{token_url}\"\nclient_id = \"{AGENT}\"\nclient_secret_file = \"secrets/{AGENT}.secret\"\n\
          reserve = \"16MiB\"\nattempts_max = 1000000\nretry_first = \"50ms\"\nretry_max = \"1s\"\n\
          workers = {}\n[agent.sink]\nkind = \"http\"\nurl = \"http://{}/documents\"\ntimeout = \"10s\"\n",
-        at(0),
-        at(1),
+        to_hub.address,
         args.lanes.min(32),
         at(3),
     );
@@ -67,16 +103,25 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
         config.display().to_string(),
     ));
     let secret = std::fs::read_to_string(home.join("secrets/sender.secret"))?;
+    let agent_secret = home.join(format!("secrets/{AGENT}.secret"));
+    let agent_secret = std::fs::read_to_string(agent_secret)?;
     Ok(Site {
         http: Client::builder().timeout(Duration::from_secs(10)).build()?,
         api: format!("http://{}", at(0)),
         back_office: format!("http://{}", at(3)),
+        acks: format!("http://{}", at(1)),
+        disks,
+        clocks,
+        to_hub,
+        to_acks,
+        refused_for_space: AtomicU64::new(0),
+        tokens_issued: AtomicU64::new(0),
         binary,
         home: home.to_owned(),
-        acks: format!("http://{}", at(1)),
         token_url,
         variables,
         back_office_listen: at(3),
+        agent_secret: agent_secret.trim().to_owned(),
         secret: secret.trim().to_owned(),
         token: Mutex::new(None),
         pull_token: pull_token.trim().to_owned(),
@@ -86,7 +131,8 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
 impl Site {
     pub(crate) fn launch(&self, kind: Kind) -> Launch {
         let words: &[&str] = match kind {
-            Kind::Centre => &["serve", "--roles", "api,hub,token"],
+            Kind::Centre => &["serve", "--roles", "api,hub"],
+            Kind::Tokens => &["serve", "--roles", "token"],
             Kind::Acks => &["serve", "--roles", "acks"],
             Kind::Agent => &["agent", "run"],
             Kind::BackOffice => &[
@@ -97,10 +143,16 @@ impl Site {
                 &self.back_office_listen,
             ],
         };
+        let mut variables = self.variables.clone();
+        let data = self.disks.of(kind).display().to_string();
+        variables.push(("COUNTERSIGN_STORE__DATA_DIR".to_owned(), data));
+        if let Some(clocks) = &self.clocks {
+            variables.extend(clocks.variables(kind));
+        }
         Launch {
             binary: self.binary.clone(),
             words: words.iter().map(|word| (*word).to_owned()).collect(),
-            variables: self.variables.clone(),
+            variables,
             home: self.home.clone(),
             log: self.home.join(format!("{kind:?}.log")),
         }
@@ -119,6 +171,17 @@ impl Site {
         let mut command = std::process::Command::new(&self.binary);
         command.args(["verify", "--sends"]).arg(sends);
         command.arg("--effects").arg(effects);
+        command.args(["--config", "countersign.toml"]);
+        let journal = |name: &str, place: PathBuf| format!("{name}={}", place.display());
+        command.arg(journal(
+            "centre",
+            self.disks.of(Kind::Centre).join("centre"),
+        ));
+        command.arg(journal("acks", self.disks.of(Kind::Acks).join("acks")));
+        command.arg(journal(AGENT, self.disks.of(Kind::Agent).join("inbox")));
+        for lost in self.lost_stores()? {
+            command.arg(journal(AGENT, lost.join("inbox")));
+        }
         let variables = self.variables.iter().cloned();
         let status = command.envs(variables).current_dir(&self.home).status()?;
         ensure!(
@@ -126,6 +189,36 @@ impl Site {
             "verify ended with {status}"
         );
         Ok(status.success())
+    }
+
+    /// What was in the agent's place before it was lost or replaced: the records there happened.
+    fn lost_stores(&self) -> Result<Vec<PathBuf>> {
+        let mut lost = Vec::new();
+        for entry in std::fs::read_dir(&self.home)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(LOST) && path.join("inbox").is_dir() {
+                lost.push(path);
+            }
+        }
+        lost.sort();
+        Ok(lost)
+    }
+
+    /// Where the store goes that is about to be lost.
+    pub(crate) fn place_of_lost(&self, number: u64) -> PathBuf {
+        self.home.join(format!("{LOST}{number:04}"))
+    }
+
+    /// A token of the agent, which nobody else holds.
+    pub(crate) async fn agent_token(&self) -> Result<String> {
+        let (token, _) = self.fetch_token(AGENT, &self.agent_secret).await?;
+        Ok(token)
+    }
+
+    /// The next send gets another token.
+    pub(crate) async fn forget_token(&self) {
+        *self.token.lock().await = None;
     }
 
     /// A token of the sender, renewed before half of its life is over.
@@ -136,10 +229,17 @@ impl Site {
         {
             return Ok(token.clone());
         }
+        let (token, life) = self.fetch_token("sender", &self.secret).await?;
+        self.tokens_issued.fetch_add(1, Ordering::Relaxed);
+        *held = Some((Instant::now(), life, token.clone()));
+        Ok(token)
+    }
+
+    async fn fetch_token(&self, client: &str, secret: &str) -> Result<(String, Duration)> {
         let request = self
             .http
             .post(&self.token_url)
-            .basic_auth("sender", Some(&self.secret));
+            .basic_auth(client, Some(secret));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let answer = request
             .body("grant_type=client_credentials")
@@ -147,13 +247,9 @@ impl Site {
             .await?
             .error_for_status()?;
         let answer: Value = answer.json().await?;
-        let token = answer["access_token"]
-            .as_str()
-            .context("no access token")?
-            .to_owned();
+        let token = answer["access_token"].as_str().context("no access token")?;
         let life = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(10));
-        *held = Some((Instant::now(), life, token.clone()));
-        Ok(token)
+        Ok((token.to_owned(), life))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -162,6 +258,14 @@ impl Site {
             .get(format!("{}{path}", self.api))
             .bearer_auth(self.token().await?);
         Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// The time that a server tells, in seconds since 1970.
+    pub(crate) async fn time_of(&self, url: &str) -> Option<i64> {
+        let answer = self.http.get(format!("{url}/healthz")).send().await.ok()?;
+        let date = answer.headers().get("date")?.to_str().ok()?;
+        let date = jiff::fmt::rfc2822::parse(date).ok()?;
+        Some(date.timestamp().as_second())
     }
 
     /// Makes each insert take half a second.
@@ -272,12 +376,23 @@ async fn succeed(
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+/// Ports that are free as long as their listeners are held, and most likely afterwards.
+fn free_ports(count: usize) -> Result<(Vec<u16>, Vec<TcpListener>)> {
     let listeners: Result<Vec<_>, _> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect();
-    listeners?
+    let listeners = listeners?;
+    let ports: Result<Vec<_>> = listeners
         .iter()
         .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
+        .collect();
+    Ok((ports?, listeners))
 }
+
+/// Space for what a run writes, several times over: it is full when the driver fills it, not before.
+fn disk_bytes(args: &Args) -> u64 {
+    (512 << 20) + args.messages.unwrap_or(1_000_000) * 1024
+}
+
+/// What the directory of a lost store is called, with its number.
+const LOST: &str = "lost-";

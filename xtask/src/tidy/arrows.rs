@@ -106,7 +106,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "signalr-protocol",
         ],
     ),
-    ("countersign-torture", &[]),
+    ("countersign-torture", &["signalr-client"]),
     ("xtask", &[]),
 ];
 

@@ -1,6 +1,8 @@
 //! `bench`: durable, end to end, on this machine: send API, journal, hub, SignalR, agent's inbox, a
 //! sink that takes everything, ack API, journal.
 
+mod backlog;
+
 use crate::cli::{Bench, Role};
 use crate::client::Client;
 use crate::commands::{keys as make_keys, token::now_unix_s};
@@ -43,6 +45,12 @@ pub(crate) fn run(args: &Bench, output: Output) -> Outcome {
             "countersign bench --help",
         )
     })?;
+    if !args.waiting.is_empty() {
+        backlog::check(args)?;
+    }
+    if args.waiting.len() > 1 || (args.waiting.len() == 1 && args.rounds > 1) {
+        return backlog::compare(args, output).map(|()| ExitCode::SUCCESS);
+    }
     let temporary = tempfile::tempdir()
         .map_err(|error| Failure::file(&std::env::temp_dir(), "create a directory in", &error))?;
     let data = args
@@ -52,9 +60,18 @@ pub(crate) fn run(args: &Bench, output: Output) -> Outcome {
     listen::runtime()?.block_on(async {
         let flush_us = flush_time(&data)?;
         let bench = Setup::start(args, &data).await?;
+        let filled = match args.waiting.first() {
+            Some(waiting) => Some(backlog::fill(&bench, args, *waiting).await?),
+            None => None,
+        };
         let figures = bench.measure(args, duration).await?;
-        bench.end().await?;
-        let document = figures.document(args, duration, flush_us);
+        let mut document = figures.document(args, duration, flush_us);
+        match filled {
+            Some(filled) => backlog::restart(&data, bench, filled)
+                .await?
+                .add_to(&mut document),
+            None => bench.end().await?,
+        }
         output.answer(&document, || text(&document));
         Ok(ExitCode::SUCCESS)
     })
@@ -80,6 +97,7 @@ fn flush_time(directory: &Path) -> Result<u64, Failure> {
 }
 
 struct Setup {
+    config: Config,
     deployment: Deployment,
     centre: Handle<Centre>,
     agents: Vec<Agent>,
@@ -128,6 +146,7 @@ impl Setup {
             token: Some(token(&issuer, "send read operate", None)?),
         };
         let setup = Self {
+            config,
             deployment,
             centre,
             agents,
@@ -284,10 +303,17 @@ impl Figures {
 
 fn text(document: &Value) -> String {
     let latency = &document["latency_ms"];
+    let backlog = match document["waiting"].as_u64() {
+        Some(waiting) => format!(
+            "\n{waiting} messages waited for absent agents: {} bytes of memory each, restart in {} s",
+            document["memory_bytes_a_message"], document["restart_s"]
+        ),
+        None => String::new(),
+    };
     format!(
         "{} messages/s, accepted to acknowledged, every step on disk\n\
          latency p50 {} ms, p99 {} ms, p99.9 {} ms ({} followed)\n\
-         one flush of this disk takes {} ms (median)",
+         one flush of this disk takes {} ms (median){backlog}",
         document["messages_per_second"],
         latency["p50"],
         latency["p99"],
