@@ -25,6 +25,8 @@ pub(crate) enum Fill {
 pub(crate) struct Disks {
     home: PathBuf,
     mounted: Vec<PathBuf>,
+    /// They stay mounted for whoever wants to look at what is on them.
+    keep: bool,
 }
 
 impl Disks {
@@ -32,6 +34,7 @@ impl Disks {
         let disks = Self {
             home: home.to_owned(),
             mounted: Vec::new(),
+            keep: false,
         };
         for kind in STORES {
             std::fs::create_dir_all(disks.of(kind))?;
@@ -40,13 +43,14 @@ impl Disks {
     }
 
     /// Disks of `bytes` each, which take memory only for what is on them.
-    pub(crate) fn mount(home: &Path, bytes: u64) -> Result<Self> {
+    pub(crate) fn mount(home: &Path, bytes: u64, keep: bool) -> Result<Self> {
         let mut disks = Self::plain(home)?;
         for kind in STORES {
             let place = disks.of(kind);
             mount_one(&place, bytes).with_context(|| format!("{kind:?} gets no disk"))?;
             disks.mounted.push(place);
         }
+        disks.keep = keep;
         Ok(disks)
     }
 
@@ -90,6 +94,10 @@ impl Disks {
 impl Drop for Disks {
     fn drop(&mut self) {
         for place in self.mounted.drain(..) {
+            if self.keep {
+                println!("stays mounted: {}", place.display());
+                continue;
+            }
             if let Err(error) = unmount(&place, UnmountFlags::DETACH) {
                 eprintln!("{} stays mounted: {error}", place.display());
             }

@@ -124,10 +124,13 @@ async fn play(args: &Args, home: &std::path::Path, seed: u64) -> Result<ExitCode
     let world = Arc::new(World::start(&site).await?);
     let injected = Injected::default();
     site.wait_until_agent_is_known().await?;
+    let watched = Arc::clone(&site);
+    let watching = tokio::spawn(async move { watched.watch_pending().await });
     let senders = sender::start(args, &site);
     let torment = torment::Torment::new(args, &world, &site, &injected, seed);
     torment.run().await?;
     let sent = senders.finish().await?;
+    watching.abort();
     println!(
         "sent {} in {:.0} s; now in peace",
         sent.len(),

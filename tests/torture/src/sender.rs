@@ -53,6 +53,7 @@ async fn send_lane(args: &Args, site: &Site, lane: u64, begun: Instant) -> Resul
         if let Some(rate) = args.rate {
             sleep_until(begun + Duration::from_micros(number * 1_000_000 / rate)).await;
         }
+        site.until_few_wait().await;
         let index = number / args.lanes;
         let id = send(site, number, lane, index).await?;
         sent.push(Sent { id, lane, index });

@@ -32,6 +32,7 @@ pub(crate) struct Site {
     /// Between the agent and the hub, and between the agent and the ack API.
     pub(crate) to_hub: Proxy,
     pub(crate) to_acks: Proxy,
+    pending: AtomicU64,
     /// Answers 507 that senders got.
     pub(crate) refused_for_space: AtomicU64,
     /// Tokens that senders got.
@@ -57,7 +58,7 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
     // Held until here, so that no proxy took one of them.
     drop(held);
     let disks = match args.faults.contains(&Fault::Disk) {
-        true => Disks::mount(home, disk_bytes(args))?,
+        true => Disks::mount(home, disk_bytes(args), args.keep)?,
         false => Disks::plain(home)?,
     };
     let clocks = match args.faults.contains(&Fault::Clock) {
@@ -114,6 +115,7 @@ pub(crate) async fn prepare(args: &Args, home: &Path) -> Result<Site> {
         clocks,
         to_hub,
         to_acks,
+        pending: AtomicU64::new(0),
         refused_for_space: AtomicU64::new(0),
         tokens_issued: AtomicU64::new(0),
         binary,
@@ -335,14 +337,17 @@ impl Site {
         }
     }
 
+    /// Waits while anything moves; what stands still for so long is stuck.
     pub(crate) async fn wait_until_nothing_is_pending(&self, at_most: Duration) -> Result<()> {
-        let begun = Instant::now();
-        let mut last = Value::Null;
-        while begun.elapsed() < at_most {
+        let (mut last, mut moved) = (Value::Null, Instant::now());
+        while moved.elapsed() < at_most {
             if let Ok(counters) = self.get("/v1/counters").await {
                 if counters["pending"] == 0 {
                     println!("counters {counters}");
                     return Ok(());
+                }
+                if counters["pending"] != last["pending"] {
+                    moved = Instant::now();
                 }
                 last = counters;
             }
@@ -352,6 +357,24 @@ impl Site {
             "messages are still pending: {last}; logs are in {}",
             self.home.display()
         )
+    }
+
+    /// Keeps looking at how many messages wait, so that senders do not run away from the site.
+    pub(crate) async fn watch_pending(&self) {
+        loop {
+            if let Ok(counters) = self.get("/v1/counters").await {
+                let pending = counters["pending"].as_u64().unwrap_or(0);
+                self.pending.store(pending, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Waits until not too many messages wait.
+    pub(crate) async fn until_few_wait(&self) {
+        while self.pending.load(Ordering::Relaxed) > PENDING_MAX {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -394,5 +417,7 @@ fn disk_bytes(args: &Args) -> u64 {
     (512 << 20) + args.messages.unwrap_or(1_000_000) * 1024
 }
 
+/// Messages that wait before senders do.
+const PENDING_MAX: u64 = 20_000;
 /// What the directory of a lost store is called, with its number.
 const LOST: &str = "lost-";
