@@ -3,6 +3,7 @@
 //! Promise: a command that exits 0 has done everything it names; what it leaves out it prints.
 //! Left out on purpose: anything a user of the product would run (that is the `countersign` binary).
 
+mod autobahn;
 mod backlog;
 mod bench_peers;
 mod bench_signalr;
@@ -13,6 +14,7 @@ mod cuts;
 mod dotnet_peers;
 mod end_to_end;
 mod fuzz;
+mod python27;
 mod relay;
 mod servers;
 mod steps;
@@ -35,6 +37,7 @@ usage: cargo xtask <command>
                  [javascript] [python] [dotnet]  only these
   client-cases   our client, the official Java one and the Go one against our server; against the original too
                  where it is found, as above
+  autobahn       Autobahn's fuzzing client, all cases but compression, against WebSockets as signalr-server sets them up
   cuts           connections cut at random bytes under stateful reconnect; nothing may be lost, repeated or reordered
                  [--url URL]  this server instead of ours  [--cuts 1000] [--half-open]
                  [--connections 4] [--seed N] [--told-max N]
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         "cuts" => cuts::run(rest),
         "bench-peers" => bench_peers::run(rest),
         "bench-signalr" => bench_signalr::run(rest),
+        "autobahn" => autobahn::run(rest),
         "fuzz" => fuzz::run(rest),
         "torture" => torture::run(rest),
         "backlog" => backlog::run(rest),

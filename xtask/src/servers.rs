@@ -1,4 +1,4 @@
-//! Servers with the conformance hub, started for one piece of work and ended after it.
+//! Servers, most with the conformance hub, started for one piece of work and ended after it.
 //!
 //! Promise: however the work ends, its server ends with it; no two of them share a port.
 //! Left out on purpose: what a server says about itself; a case that fails tells more.
@@ -18,11 +18,21 @@ pub(crate) const SECRET: &str = "only-for-the-cases-of-the-clients-0123456789";
 /// A first start reads a runtime from disk.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts the server, waits until it listens, and ends it when `work`, which is told its URL, is done.
+/// Starts a server with the conformance hub and does `work`, see [`serve_with`].
 pub(crate) fn serve(program: &Path, work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    serve_with(program, &["--jwt-secret", SECRET], work)
+}
+
+/// Starts the server, waits until it listens, and ends it when `work`, which is told its URL, is done.
+pub(crate) fn serve_with(
+    program: &Path,
+    arguments: &[&str],
+    work: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     let address = free_address()?;
     let child = Command::new(program)
-        .args(["--listen", &address.to_string(), "--jwt-secret", SECRET])
+        .args(["--listen", &address.to_string()])
+        .args(arguments)
         .stdout(Stdio::null())
         .spawn()
         .with_context(|| format!("{} does not start", program.display()))?;

@@ -1,12 +1,14 @@
 //! The one test command: everything that is fast enough for every change.
 //!
 //! Promise: on a machine with Rust, Node.js 20 and git it needs nothing installed by hand; what it
-//! needs beyond the repository it installs first. Two checks may be left out, and are then announced:
-//! the advisories, when their database cannot be reached, and what needs the original, where that is not found.
+//! needs beyond the repository it installs first. Three checks may be left out, and are then announced:
+//! the advisories, when their database cannot be reached; what needs the original, where that is not found; and
+//! Autobahn's fuzzing client, where no Python 2.7 can be had.
 //! Left out on purpose: `torture`, `bench-peers` and long simulator runs, which take minutes each.
 
 use anyhow::Result;
 
+use crate::autobahn;
 use crate::client_cases;
 use crate::conformance;
 use crate::end_to_end;
@@ -56,6 +58,7 @@ pub(crate) fn run() -> Result<()> {
         end_to_end::official_client(end_to_end::Build::Debug)
     })?;
     conformance::run_steps(&mut steps)?;
+    autobahn::run_steps(&mut steps)?;
     client_cases::run_steps(&mut steps)?;
     steps.finish();
     Ok(())
