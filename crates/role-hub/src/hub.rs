@@ -208,7 +208,8 @@ impl Hub for DeliveryHub {
     }
 
     async fn on_disconnected(&self, caller: &Caller<Self>, why: Disconnect) {
-        let Some(client) = caller.connection().identity().claims::<Client>() else {
+        let identity = caller.connection().identity();
+        let Some(client) = identity.claims::<Client>() else {
             return;
         };
         let who = (client.tenant.clone(), client.agent.clone());

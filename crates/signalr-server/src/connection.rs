@@ -38,7 +38,8 @@ pub(crate) struct OpeningRequest {
 
 struct Inner {
     id: Arc<str>,
-    identity: Identity,
+    /// What the newest token says.
+    identity: Mutex<Arc<Identity>>,
     /// When the newest token runs out, `None` for never.
     expires_at: Mutex<Option<SystemTime>>,
     request: OpeningRequest,
@@ -89,7 +90,7 @@ impl ConnectionHandle {
             inner: Arc::new(Inner {
                 id,
                 expires_at: Mutex::new(identity.expires_at()),
-                identity,
+                identity: Mutex::new(Arc::new(identity)),
                 request,
                 codec,
                 outbox,
@@ -104,10 +105,24 @@ impl ConnectionHandle {
         &self.inner.id
     }
 
-    /// Who is at the other end, as the token of the opening request said; a token sent later only
-    /// puts off the end of the connection.
-    pub fn identity(&self) -> &Identity {
-        &self.inner.identity
+    /// Who is at the other end: what the token of the opening request said, or a newer one that the
+    /// client sent with `POST {hub}/refresh`. The user is always the same.
+    ///
+    /// A token that comes with a poll, or with a WebSocket that takes over, only puts off the end
+    /// of the connection.
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.newest_identity())
+    }
+
+    /// Takes what a newer token of the same user says.
+    pub(crate) fn renew(&self, identity: Identity) {
+        self.put_off_expiry(identity.expires_at());
+        *self.newest_identity() = Arc::new(identity);
+    }
+
+    fn newest_identity(&self) -> MutexGuard<'_, Arc<Identity>> {
+        let identity = self.inner.identity.lock();
+        identity.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What carries it.
@@ -396,7 +411,7 @@ impl fmt::Debug for ConnectionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionHandle")
             .field("id", &self.inner.id)
-            .field("identity", &self.inner.identity)
+            .field("identity", &self.newest_identity())
             .finish_non_exhaustive()
     }
 }

@@ -22,6 +22,19 @@ pub trait Hub: Send + Sync + Sized + 'static {
         future::ready(Ok(()))
     }
 
+    /// Runs when a client has shown a newer token (`POST {hub}/refresh`, where
+    /// [`Options::token_refresh`](crate::Options) allows it): [`Caller::identity`] says by now what
+    /// that token says. The user is the same, or the token would have been refused.
+    ///
+    /// It runs beside the calls of the connection, and the client does not wait for it; the
+    /// connection may end meanwhile.
+    ///
+    /// [`Caller::identity`]: crate::ConnectionHandle::identity
+    fn on_auth_refreshed(&self, caller: &Caller<Self>) -> impl Future<Output = ()> + Send {
+        let _ = caller;
+        future::ready(())
+    }
+
     /// Runs when a connection has ended, whatever the reason; calls that still run go on beside
     /// it. Pushes to the connection fail by now.
     fn on_disconnected(

@@ -76,7 +76,8 @@ pub struct Options {
     pub close_on_token_expiry: bool,
     /// Whether `POST {hub}/refresh` takes newer tokens for connections that live, and negotiation
     /// tells clients how long theirs lasts. Default: false, because an application may have kept
-    /// more of the first token than its time. Only the time is renewed.
+    /// more of the first token than its time. With it an application reads the identity anew where
+    /// it needs it, or hears of the newer one in [`Hub::on_auth_refreshed`](crate::Hub).
     pub token_refresh: bool,
     /// Whether [`ConnectionHandle::header`](crate::ConnectionHandle::header) and
     /// [`ConnectionHandle::query`](crate::ConnectionHandle::query) give the bearer token of the

@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use signalr_server::{Hub, HubServer, Methods, Options, Transport};
-use support::{Client, PlainTokens, Server};
+use support::{Client, Happened, PlainTokens, Server};
 use tower::ServiceExt as _;
 
 struct Empty;
@@ -264,6 +264,32 @@ async fn a_newer_token_of_the_same_user_puts_off_the_end_of_a_connection() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     client.call("1", "User", json!([])).await;
     assert_eq!(client.answer("1").await["result"], "alice");
+}
+
+#[tokio::test]
+async fn the_hub_hears_of_a_newer_token_and_sees_what_it_says() {
+    let mut server = Server::start_with(|s| {
+        s.auth(PlainTokens)
+            .with(|o: &mut Options| o.token_refresh = true)
+    })
+    .await;
+    let token = token_of(&server, "alice+old").await;
+    let path = format!("/hub?id={token}&access_token=alice%2Bold");
+    let _client = Client::connect_to(&server, &path).await;
+    let Happened::Connected(id) = server.happened().await else {
+        panic!("it connects first");
+    };
+    let path = format!("/hub/refresh?id={token}");
+    // Refused: the hub hears nothing. A hub that fails at it keeps its connection.
+    assert_eq!(post(&server, &path, "bob+new", "").await.0, 403);
+    assert_eq!(post(&server, &path, "bad", "").await.0, 401);
+    assert_eq!(post(&server, &path, "alice+panic", "").await.0, 200);
+    assert_eq!(post(&server, &path, "alice+new", "").await.0, 200);
+    let refreshed = Happened::Refreshed(id.clone(), "new".to_owned());
+    assert_eq!(server.happened().await, refreshed);
+    let connection = server.handle.connection(&id).unwrap();
+    assert_eq!(connection.identity().claims::<String>().unwrap(), "new");
+    assert_eq!(connection.identity().user_id(), Some("alice"));
 }
 
 #[tokio::test]

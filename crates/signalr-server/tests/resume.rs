@@ -96,7 +96,7 @@ async fn noted(server: &mut Server) -> String {
     loop {
         match server.happened().await {
             Happened::Noted(text) => return text,
-            Happened::Connected(_) => {}
+            Happened::Connected(_) | Happened::Refreshed(..) => {}
             Happened::Disconnected(_, why) => panic!("disconnected: {why:?}"),
         }
     }

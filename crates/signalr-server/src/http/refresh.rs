@@ -3,6 +3,7 @@
 //! The connection token comes in a header, as the official client sends it, or as `id` in the
 //! query. The token must be of the user who opened the connection.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,12 +11,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use serde::Serialize;
+use tracing::error;
 
 use super::request::{Parameters, authenticate};
 use super::{answer, cors};
 use crate::server::Shared;
-use crate::{Hub, Identity, Options};
+use crate::{Caller, ConnectionHandle, Hub, Identity, Options};
 
 const CONNECTION_TOKEN: &str = "x-signalr-connection-token";
 
@@ -40,14 +43,14 @@ pub(super) async fn refresh<H: Hub>(
             StatusCode::NOT_FOUND,
             "This hub takes no newer tokens. Connect anew with it.",
         ),
-        Ok(identity) => renew(&shared, &identity, &parameters, &headers),
+        Ok(identity) => renew(&shared, identity, &parameters, &headers),
     };
     cors::open(response, &headers, &shared.options)
 }
 
 fn renew<H: Hub>(
-    shared: &Shared<H>,
-    identity: &Identity,
+    shared: &Arc<Shared<H>>,
+    identity: Identity,
     parameters: &Parameters,
     headers: &HeaderMap,
 ) -> Response {
@@ -65,13 +68,29 @@ fn renew<H: Hub>(
             "This connection belongs to another user. Connect anew with this token.",
         );
     }
-    connection.put_off_expiry(identity.expires_at());
     let refreshed = Refreshed {
         connection_id: connection.id(),
         refreshed_at: jiff::Timestamp::now().to_string(),
-        token_lifetime_seconds: lifetime_seconds(identity, &shared.options),
+        token_lifetime_seconds: lifetime_seconds(&identity, &shared.options),
     };
-    Json(refreshed).into_response()
+    let answer = Json(refreshed).into_response();
+    connection.renew(identity);
+    tell_hub(Arc::clone(shared), connection);
+    answer
+}
+
+/// In a task of its own: whoever asks may hang up before the hub is through with it.
+fn tell_hub<H: Hub>(shared: Arc<Shared<H>>, connection: ConnectionHandle) {
+    tokio::spawn(async move {
+        let caller = Caller::new(Arc::clone(&shared.hub), connection, shared.handle());
+        let told = AssertUnwindSafe(shared.hub.on_auth_refreshed(&caller));
+        if told.catch_unwind().await.is_err() {
+            error!(
+                connection = caller.id(),
+                "the hub's refreshed event panicked"
+            );
+        }
+    });
 }
 
 /// How long the bearer's token is still good for; `None` when that ends no connection.

@@ -29,6 +29,8 @@ pub(crate) enum Happened {
     Connected(String),
     Disconnected(String, Disconnect),
     Noted(String),
+    /// With the claims that its newest token has.
+    Refreshed(String, String),
 }
 
 /// A hub that reports what happens to it.
@@ -113,6 +115,14 @@ impl Hub for TestHub {
             )
     }
 
+    async fn on_auth_refreshed(&self, caller: &Caller<Self>) {
+        let identity = caller.identity();
+        let claims = identity.claims::<String>().cloned().unwrap_or_default();
+        assert_ne!(claims, "panic", "the test asks for it");
+        let refreshed = Happened::Refreshed(caller.id().to_owned(), claims);
+        let _ = self.happened.send(refreshed);
+    }
+
     async fn on_connected(&self, caller: &Caller<Self>) -> Result<(), HubError> {
         let mut doors = self.doors.subscribe();
         let _ = doors.wait_for(|is_open| *is_open).await;
@@ -143,7 +153,8 @@ impl TokenVerifier for PlainTokens {
             _ => {}
         }
         let (user, seconds) = token.split_once('/').unwrap_or((token, ""));
-        let identity = Identity::user(user);
+        let (user, claims) = user.split_once('+').unwrap_or((user, ""));
+        let identity = Identity::user(user).with_claims(claims.to_owned());
         Ok(match seconds.parse() {
             Ok(seconds) => identity
                 .expiring_at(std::time::SystemTime::now() + Duration::from_secs_f64(seconds)),
