@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::arguments::{self, BindError};
-use crate::messagepack;
+use crate::{json, messagepack};
 
 /// How hub messages and the values in them are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -29,11 +29,11 @@ pub struct Raw<'a> {
     encoding: Encoding,
 }
 
-/// A value cannot be written, which is a fault in its type.
+/// A value cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct WriteError {
-    /// What the type's own implementation said.
+    /// What its type's own implementation said, or what it has that the encoding has not.
     pub detail: String,
 }
 
@@ -66,8 +66,27 @@ impl<'a> Raw<'a> {
     ///
     /// # Errors
     ///
-    /// When the type of the value cannot be written.
+    /// When the type of the value cannot be written, or JSON has no such number: those that are none (NaN) or have no
+    /// end.
     pub fn write<T: Serialize + ?Sized>(
+        encoding: Encoding,
+        value: &T,
+    ) -> Result<Raw<'static>, WriteError> {
+        let raw = Self::write_or_null(encoding, value)?;
+        match encoding == Encoding::Json && json::hides_number(value, &raw.bytes) {
+            true => Err(WriteError {
+                detail: String::from("JSON has no number that is not finite"),
+            }),
+            false => Ok(raw),
+        }
+    }
+
+    /// Writes `value` in `encoding`; of numbers that JSON has not null remains there.
+    ///
+    /// # Errors
+    ///
+    /// When the type of the value cannot be written.
+    pub fn write_or_null<T: Serialize + ?Sized>(
         encoding: Encoding,
         value: &T,
     ) -> Result<Raw<'static>, WriteError> {

@@ -24,8 +24,7 @@
 //! // The socket is lost: the new one begins with Sequence and the replay.
 //! let replay = sequences.take_over();
 //! assert_eq!((replay.first, replay.frames.len()), (1, 1));
-//! // Nothing counts until the peer says where it begins.
-//! assert_eq!(sequences.receive(&message), Ok(Incoming::PassOver));
+//! // The peer says where it begins, and what it sends again is known by its number.
 //! assert_eq!(sequences.receive(&HubMessage::Sequence { sequence_id: 1 }), Ok(Incoming::PassOver));
 //! assert_eq!(sequences.receive(&message), Ok(Incoming::PassOver), "it came on the old socket");
 //! ```
@@ -54,8 +53,6 @@ pub struct Sequences<F> {
     processed: i64,
     /// The newest that the peer was told of.
     told: i64,
-    /// Until the peer says where it begins, what a new socket brings has no number.
-    awaits_sequence: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +79,7 @@ pub struct Replay<F> {
 pub enum Incoming {
     /// Process it.
     New,
-    /// Nothing: it came before, it came before its socket's Sequence, or it belonged to the books alone.
+    /// Nothing: it came before, or it belonged to the books alone.
     PassOver,
     /// An acknowledgement that let something go: whoever waits for room may look again.
     Acknowledged,
@@ -136,7 +133,6 @@ impl<F> Sequences<F> {
                 self.on_sequence(*sequence_id)?;
                 Ok(Incoming::PassOver)
             }
-            _ if self.awaits_sequence => Ok(Incoming::PassOver),
             HubMessage::Ack { sequence_id } => Ok(match self.on_ack(*sequence_id) {
                 true => Incoming::Acknowledged,
                 false => Incoming::PassOver,
@@ -180,28 +176,18 @@ impl<F> Sequences<F> {
             return Err(SequenceAhead);
         }
         self.received = number.saturating_sub(1);
-        self.awaits_sequence = false;
         Ok(())
     }
 
-    /// Counts a sequenced message that came in. False: it came before, or has no number
-    /// because the socket is new, and must be dropped.
+    /// Counts a sequenced message that came in. False: it came before and must be dropped. On a new socket that does
+    /// not begin with Sequence numbers go on where they were, as at the official server.
     pub fn on_message(&mut self) -> bool {
-        if self.awaits_sequence {
-            return false;
-        }
         self.received = self.received.saturating_add(1);
         let is_new = self.received > self.processed;
         if is_new {
             self.processed = self.received;
         }
         is_new
-    }
-
-    /// Whether what comes now must be passed over, because the socket is new and its Sequence has not come.
-    #[must_use]
-    pub fn awaits_sequence(&self) -> bool {
-        self.awaits_sequence
     }
 
     /// What the peer is to be told that we have, once for each news. To be asked about once a second, as official
@@ -217,7 +203,6 @@ impl<F: Clone> Sequences<F> {
     /// Another socket takes over: what it begins with. Must be called before anything that came in on it is put before
     /// the books. Nothing is let go: this socket may be lost as well.
     pub fn take_over(&mut self) -> Replay<F> {
-        self.awaits_sequence = true;
         // The last acknowledgement may have gone down with the socket.
         self.told = 0;
         let first = match self.kept.front() {
@@ -241,7 +226,6 @@ impl<F> Default for Sequences<F> {
             received: 0,
             processed: 0,
             told: 0,
-            awaits_sequence: false,
         }
     }
 }
@@ -303,9 +287,7 @@ mod tests {
         let mut sequences = sent(&[]);
         assert!(sequences.on_message() && sequences.on_message());
         sequences.take_over();
-        assert!(sequences.awaits_sequence());
         sequences.on_sequence(2).unwrap();
-        assert!(!sequences.awaits_sequence());
         assert!(!sequences.on_message());
         assert!(sequences.on_message());
         assert_eq!(sequences.on_sequence(5), Err(SequenceAhead));
@@ -315,19 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_on_a_new_socket_before_its_sequence_is_passed_over_whatever_it_is() {
+    fn a_new_socket_goes_on_with_the_old_numbers_until_it_says_otherwise() {
         let mut sequences = sent(&[("a", 1)]);
         assert_eq!(sequences.receive(&sequenced()), Ok(Incoming::New));
         sequences.take_over();
-        let early = [
-            sequenced(),
-            HubMessage::Ping,
-            HubMessage::Ack { sequence_id: 1 },
-        ];
-        for message in &early {
-            assert_eq!(sequences.receive(message), Ok(Incoming::PassOver));
-        }
+        assert_eq!(sequences.receive(&sequenced()), Ok(Incoming::New));
         let sequence = HubMessage::Sequence { sequence_id: 2 };
+        assert_eq!(sequences.receive(&sequence), Ok(Incoming::PassOver));
+        assert_eq!(sequences.receive(&sequenced()), Ok(Incoming::PassOver));
+        let sequence = HubMessage::Sequence { sequence_id: 3 };
         assert_eq!(sequences.receive(&sequence), Ok(Incoming::PassOver));
         assert_eq!(sequences.receive(&sequenced()), Ok(Incoming::New));
         assert_eq!(sequences.receive(&HubMessage::Ping), Ok(Incoming::New));

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use signalr_protocol::messagepack::{self, FrameSplitter};
-use signalr_protocol::{AnyValue, BindError, Encoding, HubMessage, Raw, Reader};
+use signalr_protocol::{AnyValue, BindError, CompletionResult, Encoding, HubMessage, Raw, Reader};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -343,4 +343,72 @@ fn a_key_that_is_a_scalar_becomes_its_text() {
     let bytes = [0x83, 0x01, 0xC0, 0xC3, 0xC0, 0xC4, 0x01, 0xFF, 0xC0];
     let text = Raw::messagepack(&bytes[..]).to_json().into_owned();
     assert_eq!(text, br#"{"1":null,"true":null,"/w==":null}"#);
+}
+
+#[test]
+fn what_a_client_leaves_out_of_an_item_or_an_error_does_not_cost_it_the_connection() {
+    let completion = b"\x08\x95\x03\x80\xa277\x01\xc0";
+    let messages = read(completion, Reader::Server).unwrap();
+    let [HubMessage::Completion(completion)] = &*messages else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(completion.result, CompletionResult::Error("".into()));
+    let item = b"\x06\x93\x02\x80\xa277";
+    let messages = read(item, Reader::Server).unwrap();
+    let [HubMessage::StreamItem(item)] = &*messages else {
+        panic!("{messages:?}");
+    };
+    assert!(matches!(
+        item.item.read::<Value>(),
+        Err(BindError::WrongType { .. })
+    ));
+    // The same from a server would be believed by no official client.
+    for message in [
+        &b"\x08\x95\x03\x80\xa277\x01\xc0"[..],
+        b"\x06\x93\x02\x80\xa277",
+    ] {
+        read(message, Reader::Client).unwrap_err();
+    }
+}
+
+#[test]
+fn bytes_are_no_text_even_where_they_could_be() {
+    let bytes = Raw::messagepack(&b"\xc4\x03bin"[..]);
+    assert!(bytes.read::<String>().is_err());
+    assert!(bytes.read::<Option<String>>().is_err());
+    assert!(bytes.read::<BTreeMap<String, String>>().is_err());
+    let argument = Raw::messagepack(&b"\x91\xc4\x03bin"[..]);
+    assert!(argument.bind::<String>().is_err());
+    let text = Raw::messagepack(&b"\xa3bin"[..]);
+    assert_eq!(text.read::<String>().unwrap(), "bin");
+}
+
+#[test]
+fn a_number_that_json_has_not_is_an_error_there_and_a_number_here() {
+    #[derive(Serialize)]
+    struct Deep {
+        nothing: Option<i32>,
+        list: Vec<(f32, BTreeMap<&'static str, f64>)>,
+    }
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let list = vec![(1.5, BTreeMap::from([("a", number)]))];
+        let deep = Deep {
+            nothing: None,
+            list,
+        };
+        Raw::write(Encoding::Json, &deep).unwrap_err();
+        let written = Raw::write_or_null(Encoding::Json, &deep).unwrap();
+        let expected = br#"{"nothing":null,"list":[[1.5,{"a":null}]]}"#;
+        assert_eq!(written.as_bytes(), expected);
+        let packed = Raw::write(Encoding::MessagePack, &number).unwrap();
+        let back: f64 = packed.read().unwrap();
+        assert_eq!(back.is_nan(), number.is_nan());
+    }
+    let deep = Deep {
+        nothing: None,
+        list: vec![(1.5, BTreeMap::from([("null", 0.25)]))],
+    };
+    let written = Raw::write(Encoding::Json, &deep).unwrap();
+    let expected = br#"{"nothing":null,"list":[[1.5,{"null":0.25}]]}"#;
+    assert_eq!(written.as_bytes(), expected);
 }

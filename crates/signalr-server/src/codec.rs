@@ -83,9 +83,9 @@ impl Codec {
         }
     }
 
-    /// One value of the application's.
+    /// One value of the application's. Whoever pushes must not fail for a number: JSON has null for what it has not.
     pub(crate) fn written<T: Serialize + ?Sized>(self, value: &T) -> Raw<'static> {
-        Raw::write(self.encoding(), value).expect("the type promises to be writable")
+        Raw::write_or_null(self.encoding(), value).expect("the type promises to be writable")
     }
 
     /// The same where it has to be a list.

@@ -152,8 +152,9 @@ impl Link {
             state.poll
         };
         let _polling = Polling { link: self, number };
-        // An older poll gives way.
+        // An older poll gives way, and the session may have something.
         self.changed.notify_waiters();
+        self.session.wake();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -163,6 +164,7 @@ impl Link {
                     return Polled::Superseded;
                 }
                 if let Some(frame) = state.frame.take() {
+                    state.idle_since = Some(Instant::now());
                     drop(state);
                     self.session.wake();
                     return Polled::Frame(frame);
@@ -218,6 +220,11 @@ impl Link {
             Some(_) => Standing::Offered,
             None => Standing::Taken,
         }
+    }
+
+    /// Whether a poll, or the event stream, waits for a frame.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().idle_since.is_none()
     }
 
     pub(crate) fn idle_since(&self) -> Option<Instant> {

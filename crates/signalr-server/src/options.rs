@@ -60,6 +60,8 @@ pub struct Options {
     pub send_frame_bytes: usize,
     /// How many calls of one connection run at once. Default: 1, so that calls take effect in the
     /// order in which they were sent. With more, they start in that order. Zero is taken for one.
+    /// Calls that take or give streams start in that order too, and then run beside the others; of
+    /// those that take them, at most as many as may wait.
     pub parallel_invocations: usize,
     /// How many calls of one connection wait for their turn before nothing more is read from it.
     /// Default: 64. While nothing is read, a call that asks its own client waits in vain until its

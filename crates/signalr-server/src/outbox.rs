@@ -164,9 +164,16 @@ impl Outbox {
 
     /// Queues a message of the connection's own task, which looks into the queue by itself. Such
     /// messages are few and bounded elsewhere, so no limit holds for them but that of their size.
+    ///
+    /// Once the application wants the connection to end, nothing is queued any more, the answer to
+    /// the very call that wants it included: the client is told of the end alone.
     pub(crate) fn push_own(&self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
         let mut state = self.lock();
-        if !state.is_open {
+        let is_ended = state
+            .close
+            .as_ref()
+            .is_some_and(|order| order.cause == CloseCause::Application);
+        if !state.is_open || is_ended {
             return Err(PushError::Closed);
         }
         state.append(write, |bytes| self.limits.admit(Load::default(), bytes))

@@ -437,6 +437,13 @@ impl Attachment {
         self.takeover.as_ref()
     }
 
+    /// The connection lives and dies with the WebSocket that it has.
+    pub(crate) fn refuse_takeovers(&self) {
+        if let Some(takeover) = &self.takeover {
+            takeover.close();
+        }
+    }
+
     /// Shows the connection to the rest of the program.
     pub(crate) fn enter(&self, connection: ConnectionHandle) -> Presence {
         self.registry.live_mut().enter(connection.clone());
@@ -448,6 +455,7 @@ impl Attachment {
 
     /// Forgets the token before the connection is over, so that nobody dials back to it.
     pub(crate) fn forget_token(&self) {
+        self.refuse_takeovers();
         self.registry.forget(&self.ids.token);
     }
 }

@@ -1,5 +1,6 @@
 //! Where another WebSocket waits to take over a connection that lost its own.
 
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -15,31 +16,31 @@ pub(crate) struct Takeover {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether the connection can be taken over: not before it has shaken hands, and not when it is
-    /// over.
-    is_open: bool,
+    /// Whether the connection cannot be taken over any more: it is over, or its client has chosen
+    /// a protocol without it.
+    is_closed: bool,
     socket: Option<Box<WebSocket>>,
 }
 
 impl Takeover {
-    /// Takeovers are possible from now on.
-    pub(crate) fn open(&self) {
-        self.lock().is_open = true;
-    }
-
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().is_open
+        !self.lock().is_closed
     }
 
     /// Hands over a WebSocket. Of several the newest counts; one that comes too late is dropped,
     /// which its client sees.
     pub(crate) fn give(&self, socket: Box<WebSocket>) {
         let mut state = self.lock();
-        if state.is_open {
+        if !state.is_closed {
             state.socket = Some(socket);
             drop(state);
             self.session.wake();
         }
+    }
+
+    /// The next WebSocket that takes over. Nothing is lost when the wait is given up.
+    pub(crate) async fn taken(&self) -> Box<WebSocket> {
+        poll_fn(|context| self.poll_take(context)).await
     }
 
     pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Box<WebSocket>> {
@@ -54,7 +55,7 @@ impl Takeover {
     /// Takeovers are possible no more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        state.is_open = false;
+        state.is_closed = true;
         state.socket = None;
     }
 

@@ -43,6 +43,28 @@ async fn a_method_without_a_result_answers_null() {
 }
 
 #[tokio::test]
+async fn a_call_that_ends_the_connection_is_not_answered() {
+    let server = Server::start().await;
+    let mut client = Client::connect(&server).await;
+    client.call("1", "Leave", json!([])).await;
+    assert_eq!(client.next().await, json!({"type": 7}));
+}
+
+#[tokio::test]
+async fn a_number_that_json_has_not_fails_the_call_instead_of_becoming_null() {
+    let server = Server::start().await;
+    for text in ["NaN", "inf", "-inf"] {
+        assert_eq!(
+            error_of(&server, "Number", json!([text])).await,
+            "An unexpected error occurred invoking 'Number' on the server."
+        );
+    }
+    let mut client = Client::connect(&server).await;
+    client.call("1", "Number", json!(["1.5"])).await;
+    assert_eq!(client.answer("1").await["result"], json!([null, 1.5]));
+}
+
+#[tokio::test]
 async fn errors_have_the_words_of_the_official_server() {
     let server = Server::start().await;
     assert_eq!(

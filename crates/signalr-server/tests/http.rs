@@ -457,6 +457,27 @@ async fn allowed_origins_are_granted_credentials_on_refusals_too() {
 }
 
 #[tokio::test]
+async fn a_page_may_read_that_a_method_is_not_known() {
+    let router = router(with_origins);
+    let origin = ("origin", "http://allowed.example");
+    for method in ["OPTIONS", "HEAD", "PUT", "PATCH"] {
+        for (path, methods) in [
+            ("/hub", "GET,POST,DELETE,OPTIONS"),
+            ("/hub/negotiate", "POST,OPTIONS"),
+            ("/hub/refresh", "POST,OPTIONS"),
+        ] {
+            let answer = ask(&router, method, path, &[origin]).await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some(methods));
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                Some("http://allowed.example")
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn other_origins_are_granted_nothing_and_open_no_websocket() {
     let router = router(with_origins);
     let evil = ("origin", "http://evil.example");

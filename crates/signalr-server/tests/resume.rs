@@ -221,6 +221,66 @@ async fn half_a_message_of_a_lost_socket_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_socket_lost_before_the_handshake_gives_way_to_another_on_which_to_shake_hands() {
+    let mut server = server(|_| {}).await;
+    let path = Path::negotiate(&server).await;
+    let mut first = path.open(&server).await;
+    // Half of the request, which must not be taken for the beginning of the next one.
+    first.send_frame(r#"{"protocol":"json","#).await;
+    drop(first);
+    let mut client = path.connect(&server).await;
+    note(&mut client, "a").await;
+    assert_eq!(noted(&mut server).await, "a");
+    drop(client);
+    let mut client = path.resume(&server, 2, 1).await;
+    note(&mut client, "b").await;
+    assert_eq!(noted(&mut server).await, "b");
+}
+
+#[tokio::test]
+async fn of_two_sockets_that_have_not_shaken_hands_the_newer_one_may() {
+    let server = server(|_| {}).await;
+    let path = Path::negotiate(&server).await;
+    let mut old = path.open(&server).await;
+    let _client = path.connect(&server).await;
+    assert_eq!(old.end().await.1, End::Dropped);
+}
+
+#[tokio::test]
+async fn who_does_not_come_back_to_shake_hands_is_forgotten() {
+    let server = server(|o| o.attach_timeout = Duration::from_millis(50)).await;
+    let path = Path::negotiate(&server).await;
+    drop(path.open(&server).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(path.refused(&server).await, 404);
+}
+
+#[tokio::test]
+async fn a_handshake_of_version_1_ends_the_chance_to_take_over() {
+    let server = server(|_| {}).await;
+    let path = Path::negotiate(&server).await;
+    let mut client = path.open(&server).await;
+    client.send(r#"{"protocol":"json","version":1}"#).await;
+    assert_eq!(client.next().await, json!({}));
+    assert_eq!(path.refused(&server).await, 409);
+}
+
+#[tokio::test]
+async fn a_client_that_resumes_without_a_word_goes_on_with_its_old_numbers() {
+    let mut server = server(|_| {}).await;
+    let path = Path::negotiate(&server).await;
+    let mut client = path.connect(&server).await;
+    note(&mut client, "a").await;
+    assert_eq!(noted(&mut server).await, "a");
+    drop(client);
+    let mut client = path.open(&server).await;
+    assert_eq!(client.next().await, json!({"type": 9, "sequenceId": 1}));
+    note(&mut client, "b").await;
+    assert_eq!(noted(&mut server).await, "b");
+    assert_eq!(client.next().await, json!({"type": 8, "sequenceId": 2}));
+}
+
+#[tokio::test]
 async fn a_full_replay_buffer_holds_messages_back_but_not_pings() {
     let server = server(|o| {
         o.stateful_bytes_max = 5_000;
@@ -277,18 +337,6 @@ async fn a_gap_in_the_numbers_ends_the_connection_for_good() {
         Disconnect::ProtocolError(_)
     ));
     assert_eq!(path.refused(&server).await, 404);
-}
-
-#[tokio::test]
-async fn what_comes_before_the_number_of_a_new_socket_is_passed_over() {
-    let mut server = server(|_| {}).await;
-    let path = Path::negotiate(&server).await;
-    drop(path.connect(&server).await);
-    let mut client = path.open(&server).await;
-    note(&mut client, "early").await;
-    client.send(&sequence(1)).await;
-    note(&mut client, "counted").await;
-    assert_eq!(noted(&mut server).await, "counted");
 }
 
 #[tokio::test]

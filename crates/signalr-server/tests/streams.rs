@@ -36,6 +36,9 @@ impl Hub for Streams {
                 "Add",
                 async |_: This, _: From, (a, b): (i32, i32)| Ok(a + b),
             )
+            .on("Hang", async |_: This, _: From, ()| {
+                std::future::pending::<Result<(), HubError>>().await
+            })
             .stream("Count", async |_: This, _: From, n: u32| {
                 Ok(stream::iter(0..n).map(Ok))
             })
@@ -170,6 +173,81 @@ async fn an_upload_reaches_its_method_and_its_failure_too() {
         assert_eq!(answered["result"], answer);
         assert_eq!(answered["error"].is_string(), answer.is_null());
     }
+}
+
+#[tokio::test]
+async fn calls_go_on_beside_an_upload_and_streams_beside_a_call() {
+    let (address, _drops) = start().await;
+    let mut client = Client::connect_at(address).await;
+    let upload = json!({
+        "type": 1, "invocationId": "1", "target": "Sum", "arguments": [], "streamIds": ["u"],
+    });
+    client.send(&upload.to_string()).await;
+    client.call("2", "Add", json!([1, 2])).await;
+    assert_eq!(client.next().await["result"], 3);
+    client.call("3", "Hang", json!([])).await;
+    ask(&mut client, "4", "Count", json!([1])).await;
+    assert_eq!(client.next().await["item"], 0);
+    assert_eq!(client.next().await, json!({"type": 3, "invocationId": "4"}));
+    // A plain call behind one that runs waits, and so does what is behind it.
+    client.call("5", "Add", json!([1, 2])).await;
+    ask(&mut client, "6", "Count", json!([1])).await;
+    for item in [10, 20] {
+        let item = json!({"type": 2, "invocationId": "u", "item": item});
+        client.send(&item.to_string()).await;
+    }
+    client.send(r#"{"type":3,"invocationId":"u"}"#).await;
+    let answer = json!({"type": 3, "invocationId": "1", "result": 30});
+    assert_eq!(client.next().await, answer);
+}
+
+#[tokio::test]
+async fn so_many_uploads_run_beside_other_calls_and_no_more() {
+    let (dropped, _drops) = unbounded_channel();
+    let server = HubServer::new(Streams { dropped }).with(|options| {
+        options.waiting_invocations_max = 2;
+    });
+    let mut client = Client::connect_at(serve(server).await).await;
+    for id in ["1", "2", "3"] {
+        let upload = json!({
+            "type": 1, "invocationId": id, "target": "Sum", "arguments": [], "streamIds": [format!("u{id}")],
+        });
+        client.send(&upload.to_string()).await;
+    }
+    client.call("4", "Add", json!([1, 2])).await;
+    // The third has the only place there is.
+    client.send(r#"{"type":3,"invocationId":"u3"}"#).await;
+    for id in ["3", "4"] {
+        assert_eq!(client.next().await["invocationId"], id);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_item_that_is_none_fails_its_stream_alone() {
+    let (address, _drops) = start().await;
+    let mut client = Client::open_at(address).await;
+    client
+        .send(r#"{"protocol":"messagepack","version":1}"#)
+        .await;
+    assert_eq!(client.frame().await, Message::binary(&b"{}\x1e"[..]));
+    let framed = |body: &[u8]| [&[body.len() as u8], body].concat();
+    // Sum with the upload "u", of which an item of three elements comes; then Add(1, 2).
+    let upload = framed(b"\x96\x01\x80\xa11\xa3Sum\x90\x91\xa1u");
+    let item = framed(b"\x93\x02\x80\xa1u");
+    let call = framed(b"\x95\x01\x80\xa12\xa3Add\x92\x01\x02");
+    client
+        .send_message(Message::binary([upload, item, call].concat()))
+        .await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.extend(client.frame().await.into_data());
+        if answers.windows(2).any(|part| part == b"2\x03")
+            && answers.windows(7).any(|part| part == b"message")
+        {
+            return;
+        }
+    }
+    panic!("{}", answers.escape_ascii());
 }
 
 #[tokio::test]

@@ -298,6 +298,23 @@ async fn an_end_by_the_server_is_told_then_told_by_204_then_forgotten() {
 }
 
 #[tokio::test]
+async fn a_poll_takes_all_that_waits() {
+    let mut server = server(|_| {}).await;
+    let hand = Hand::polling(&server).await;
+    for n in 0..20 {
+        let id = n.to_string();
+        hand.post(call(&id, "Add", json!([n, 1]))).await;
+    }
+    // Ends behind all of them.
+    hand.post(call("last", "Leave", json!([]))).await;
+    assert_eq!(server.disconnected().await, Disconnect::ByServer);
+    let poll = hand.poll().await;
+    let records: Vec<_> = poll.text().split('\u{1e}').collect();
+    assert_eq!(records.len(), 22, "{records:?}");
+    assert_eq!(records[20], r#"{"type":7}"#);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_poll_again_is_given_up() {
     let mut server = server(|o| o.attach_timeout = Duration::from_millis(50)).await;
     let hand = Hand::polling(&server).await;

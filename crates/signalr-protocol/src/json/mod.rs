@@ -8,9 +8,11 @@ mod decode;
 mod encode;
 mod extent;
 mod fields;
+mod finite;
 mod text;
 
 pub(crate) use extent::object as object_extent;
+pub(crate) use finite::hides_number;
 
 pub use decode::{DecodeError, decode};
 pub use encode::{

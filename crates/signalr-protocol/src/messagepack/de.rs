@@ -182,9 +182,23 @@ impl<'a> Deserializer<'a> for ValueReader<'a, '_> {
         visitor.visit_unit()
     }
 
+    /// Bytes are no text, even where they happen to be UTF-8.
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.peek()? {
+            Token::Binary(_) | Token::Extension(_) => {
+                Err(ReadError(String::from("bytes where text was expected")))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
     serde::forward_to_deserialize_any! {
         <V: Visitor<'a>>
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf
         unit unit_struct seq tuple tuple_struct map struct identifier
     }
 }

@@ -10,6 +10,9 @@ use crate::{
     MessageType, Raw, Reader, StreamItem,
 };
 
+/// A value that no type can be read from: no MessagePack value begins so.
+const UNREADABLE: &[u8] = &[0xC1];
+
 /// Why bytes are no hub message. The connection must end: the stream cannot be trusted.
 ///
 /// The texts are those of the official server in detailed mode.
@@ -90,7 +93,7 @@ impl<'a> Parts<'a> {
             MessageType::StreamItem => HubMessage::StreamItem(StreamItem {
                 headers: self.headers()?,
                 invocation_id: self.id()?,
-                item: self.raw("item")?,
+                item: self.item()?,
             }),
             MessageType::Completion => HubMessage::Completion(Completion {
                 headers: self.headers()?,
@@ -153,18 +156,35 @@ impl<'a> Parts<'a> {
             Err(_) => {
                 self.left = 0;
                 self.cursor.rest = &[];
-                Ok(Raw::messagepack(&[0xC1_u8][..]))
+                Ok(Raw::messagepack(UNREADABLE))
             }
         }
     }
 
     fn result(&mut self) -> Result<CompletionResult<'a>, DecodeError> {
         match self.integer("resultKind")? {
-            1 => self.text("error").map(CompletionResult::Error),
+            1 => self.error().map(CompletionResult::Error),
             2 => Ok(CompletionResult::Void),
             3 => self.raw("result").map(CompletionResult::Value),
             _ if self.reader == Reader::Client => Ok(CompletionResult::Void),
             _ => Err(DecodeError::UnknownResultKind),
+        }
+    }
+
+    /// A client may fail without saying why, as far as the official server is concerned.
+    fn error(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        match self.optional_text("error")? {
+            Some(text) => Ok(text),
+            None if self.reader == Reader::Server => Ok(Cow::Borrowed("")),
+            None => Err(unreadable("error", "String")),
+        }
+    }
+
+    /// One that is missing spoils its stream alone.
+    fn item(&mut self) -> Result<Raw<'a>, DecodeError> {
+        match (self.left, self.reader) {
+            (0, Reader::Server) => Ok(Raw::messagepack(UNREADABLE)),
+            _ => self.raw("item"),
         }
     }
 

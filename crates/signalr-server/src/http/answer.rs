@@ -33,10 +33,10 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
     response
 }
 
-/// No transport uses this method.
-pub(super) async fn not_allowed() -> Response {
+/// Only these methods are known here.
+pub(super) fn not_allowed(methods: &'static str) -> Response {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
-    let allowed = HeaderValue::from_static("GET,POST,DELETE,OPTIONS");
+    let allowed = HeaderValue::from_static(methods);
     response.headers_mut().insert(header::ALLOW, allowed);
     response
 }

@@ -5,7 +5,6 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::answer;
 use crate::Options;
 
 const METHODS: &str = "GET,POST,DELETE";
@@ -14,11 +13,11 @@ const HEADERS: &str =
 /// A day: the longest time browsers remember.
 const MAX_AGE_SECONDS: &str = "86400";
 
-/// Answers a preflight; one that is none is refused like any other method.
-pub(super) fn preflight(headers: &HeaderMap, options: &Options) -> Response {
+/// Answers a preflight; `None` for a request that is none.
+pub(super) fn preflight(headers: &HeaderMap, options: &Options) -> Option<Response> {
     let asked = header::ACCESS_CONTROL_REQUEST_METHOD;
     if !headers.contains_key(header::ORIGIN) || !headers.contains_key(asked) {
-        return answer::text(StatusCode::METHOD_NOT_ALLOWED, "");
+        return None;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     if let Some(origin) = allowed(headers, options) {
@@ -31,7 +30,7 @@ pub(super) fn preflight(headers: &HeaderMap, options: &Options) -> Response {
             MAX_AGE_SECONDS,
         );
     }
-    response
+    Some(response)
 }
 
 /// Lets the page that sent the request read the response.

@@ -25,6 +25,8 @@ pub(super) enum Finished {
     /// A call; to be answered when it has an id.
     Call {
         id: Option<String>,
+        /// Whether it took the place of another.
+        had_place: bool,
         answer: Result<Vec<u8>, String>,
     },
     /// A call whose answer was a stream, whose items are sent already.
@@ -46,6 +48,9 @@ pub(super) struct Calls<'a, H: Hub> {
     caller: &'a Caller<H>,
     waiting: VecDeque<Asked>,
     running: FuturesUnordered<Running<'a>>,
+    /// How many of those that run count as such: calls that take uploads do not, or what the client
+    /// does between two items would wait for the last one.
+    places_taken: usize,
     /// Streams run beside the calls and do not count as such. Most connections have none.
     streaming: Option<FuturesUnordered<Running<'a>>>,
     /// How to stop each stream, by its id.
@@ -69,6 +74,7 @@ impl<'a, H: Hub> Calls<'a, H> {
             caller,
             waiting: VecDeque::new(),
             running,
+            places_taken: 0,
             streaming: None,
             streams: HashMap::new(),
             uploads: OpenUploads::new(shared.options.upload_bytes_max),
@@ -110,12 +116,22 @@ impl<'a, H: Hub> Calls<'a, H> {
     /// Starts the next waiting call if one may start. A call that fails at once is given back.
     pub(super) fn start_next(&mut self) -> Option<Finished> {
         let parallel = self.shared.options.parallel_invocations.max(1);
-        while self.is_connected && self.running.len() < parallel {
+        let beside_max = self.shared.options.waiting_invocations_max;
+        while self.is_connected {
+            let next = self.waiting.front()?;
+            let beside = self.running.len() - self.places_taken;
+            let takes_uploads = !next.uploads.is_empty() && beside < beside_max;
+            let needs_place = !next.is_streaming && !takes_uploads;
+            if needs_place && self.places_taken >= parallel {
+                return None;
+            }
             let asked = self.waiting.pop_front()?;
             let id = asked.invocation.invocation_id.as_deref().map(str::to_owned);
             match self.start(asked) {
                 Ok((method, Started::Plain(call))) => {
-                    self.running.push(Box::pin(self.run(id, method, call)));
+                    self.places_taken += usize::from(needs_place);
+                    let call = self.run(id, needs_place, method, call);
+                    self.running.push(Box::pin(call));
                 }
                 // A streaming call without an id is none: the decoder sees to that.
                 Ok((method, Started::Streaming(call))) => {
@@ -124,6 +140,7 @@ impl<'a, H: Hub> Calls<'a, H> {
                 Err(error) => {
                     return Some(Finished::Call {
                         id,
+                        had_place: false,
                         answer: Err(error),
                     });
                 }
@@ -148,7 +165,7 @@ impl<'a, H: Hub> Calls<'a, H> {
             Finished::Stream { id, .. } => {
                 self.streams.remove(id);
             }
-            Finished::Call { .. } => {}
+            Finished::Call { had_place, .. } => self.places_taken -= usize::from(*had_place),
         }
         finished
     }
@@ -168,7 +185,10 @@ impl<'a, H: Hub> Calls<'a, H> {
         while self.start_next().is_some() || self.is_running() {
             self.streaming = None;
             self.streams.clear();
-            self.running.next().await;
+            let finished = self.running.next().await;
+            if let Some(Finished::Call { had_place, .. }) = finished {
+                self.places_taken -= usize::from(had_place);
+            }
         }
     }
 
@@ -241,6 +261,7 @@ impl<'a, H: Hub> Calls<'a, H> {
     fn run(
         &self,
         id: Option<String>,
+        had_place: bool,
         method: &'a Method<H>,
         call: Call,
     ) -> impl Future<Output = Finished> + Send + 'a {
@@ -252,7 +273,11 @@ impl<'a, H: Hub> Calls<'a, H> {
                 warn!(connection = caller.id(), method = method.name, %error, "hub method failed");
                 error.told(&error_text::method_failed(method.name), is_detailed)
             });
-            Finished::Call { id, answer }
+            Finished::Call {
+                id,
+                had_place,
+                answer,
+            }
         }
     }
 }

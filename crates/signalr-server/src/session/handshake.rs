@@ -1,13 +1,18 @@
 //! The first message each way.
 
+use std::future;
+
+use axum::extract::ws::WebSocket;
 use bytes::Bytes;
 use signalr_protocol::handshake::{self, HandshakeRequest};
 use signalr_protocol::negotiate::Transport;
 use signalr_protocol::{RecordSplitter, error_text};
-use tokio::time;
+use tokio::select;
+use tokio::time::{self, Instant};
 
 use crate::Options;
 use crate::codec::Codec;
+use crate::takeover::Takeover;
 use crate::wire::{CloseCode, Event, Failure, Wire};
 
 /// What a handshake agreed on.
@@ -30,12 +35,15 @@ pub(super) enum Refusal {
 }
 
 /// Reads the request and writes the answer that accepts it, to be flushed later.
+///
+/// Where another WebSocket may take over, it may do so here already: then the client shakes hands
+/// over that one, from the beginning, in what is left of the time.
 pub(super) async fn shake(
     wire: &mut Wire,
-    splitter: &mut RecordSplitter,
+    takeover: Option<&Takeover>,
     options: &Options,
 ) -> Result<Shaken, Refusal> {
-    let request = read(wire, splitter, options.detailed_errors);
+    let request = read(wire, takeover, options);
     let shaken = match time::timeout(options.handshake_timeout, request).await {
         Ok(shaken) => shaken?,
         Err(_) => return Err(canceled()),
@@ -53,13 +61,32 @@ pub(super) async fn shake(
 
 async fn read(
     wire: &mut Wire,
-    splitter: &mut RecordSplitter,
-    is_detailed: bool,
+    takeover: Option<&Takeover>,
+    options: &Options,
 ) -> Result<Shaken, Refusal> {
+    let begin = || RecordSplitter::new(Some(options.receive_bytes_max));
+    let mut splitter = begin();
+    // When the client has been without a WebSocket for too long.
+    let mut gone_at = None;
     loop {
-        let chunk = match wire.event(true).await {
+        let event = select! {
+            socket = next_socket(takeover) => {
+                *wire = Wire::socket(socket);
+                splitter = begin();
+                gone_at = None;
+                continue;
+            }
+            () = until(gone_at) => return Err(Refusal::Ended(None)),
+            event = wire.event(true) => event,
+        };
+        let chunk = match event {
             Event::Received(chunk) => chunk,
             Event::Flushed => continue,
+            Event::Failed(Failure::Lost) if takeover.is_some() => {
+                *wire = Wire::lost();
+                gone_at = Some(Instant::now() + options.attach_timeout);
+                continue;
+            }
             Event::Closed | Event::Deleted | Event::Failed(Failure::Lost) => {
                 return Err(Refusal::Ended(None));
             }
@@ -71,12 +98,27 @@ async fn read(
             continue;
         };
         let record = record.map_err(|_| canceled())?;
-        let (codec, version) = choose(&record, wire.transport(), is_detailed)?;
+        let (codec, version) = choose(&record, wire.transport(), options.detailed_errors)?;
         return Ok(Shaken {
             codec,
             version,
             rest: chunk.slice_ref(records.rest()),
         });
+    }
+}
+
+/// Never where no other WebSocket may take over.
+async fn next_socket(takeover: Option<&Takeover>) -> Box<WebSocket> {
+    match takeover {
+        Some(takeover) => takeover.taken().await,
+        None => future::pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => time::sleep_until(time).await,
+        None => future::pending().await,
     }
 }
 

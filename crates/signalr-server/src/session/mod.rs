@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join3;
-use signalr_protocol::RecordSplitter;
 use tracing::{debug, error};
 
 use self::handshake::Shaken;
@@ -58,8 +57,8 @@ async fn shake<H: Hub>(
     mut wire: Wire,
 ) -> Option<Pin<Box<impl Future<Output = ()> + Send + use<H>>>> {
     let options = &shared.options;
-    let mut splitter = RecordSplitter::new(Some(options.receive_bytes_max));
-    let shaken = match handshake::shake(&mut wire, &mut splitter, options).await {
+    let takeover = opening.attachment.takeover().map(|takeover| &**takeover);
+    let shaken = match handshake::shake(&mut wire, takeover, options).await {
         Ok(shaken) => shaken,
         Err(refusal) => {
             ending::refuse(wire, &opening.attachment, refusal, options).await;
@@ -97,10 +96,13 @@ fn attend<H: Hub>(
     // The answer is in the socket before anybody can push: clients bear nothing before it.
     let presence = attachment.enter(connection);
     debug!(connection = caller.id(), "connected");
-    let takeover = attachment
-        .takeover()
-        .filter(|_| version >= RESUMABLE_VERSION);
-    let takeover = takeover.cloned();
+    let takeover = match version >= RESUMABLE_VERSION {
+        true => attachment.takeover().cloned(),
+        false => {
+            attachment.refuse_takeovers();
+            None
+        }
+    };
     async move {
         let mut session = serve::Session::new(&shared, &caller, wire, takeover);
         let reason = session.serve(rest).await;

@@ -59,9 +59,7 @@ pub(super) enum Resuming {
 }
 
 impl Resumption {
-    /// From now on the connection can be taken over.
     pub(super) fn new(takeover: Arc<Takeover>, codec: Codec, bytes_max: usize) -> Self {
-        takeover.open();
         Self {
             takeover,
             codec,
@@ -198,12 +196,5 @@ impl Resumption {
                 Resuming::Acknowledge
             }
         })
-    }
-}
-
-/// However the session ends, nobody takes it over any more.
-impl Drop for Resumption {
-    fn drop(&mut self) {
-        self.takeover.close();
     }
 }

@@ -106,10 +106,10 @@ impl<'a, H: Hub> Session<'a, H> {
     }
 
     /// Whether nothing may be taken from the queue, although nothing is being written: the client
-    /// is away, or has to acknowledge something first.
+    /// is away or between two polls, or has to acknowledge something first.
     fn is_stalled(&self) -> bool {
         let is_full = || self.resumption.as_ref().is_some_and(|r| r.is_full());
-        self.wire.is_lost() || !self.batch.is_empty() || is_full()
+        !self.wire.is_ready() || !self.batch.is_empty() || is_full()
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Reason> {
@@ -283,6 +283,7 @@ impl<'a, H: Hub> Session<'a, H> {
             Finished::Call {
                 id: Some(id),
                 answer,
+                ..
             } => self.queue(|codec, out| codec.completion(out, &id, &answer)),
             Finished::Stream { id, end } => self.queue(|codec, out| match &end {
                 Ok(()) => codec.stream_end(out, &id),

@@ -18,6 +18,8 @@ pub(super) struct HttpWire {
     link: Arc<Link>,
     received: mpsc::Receiver<Bytes>,
     is_flushing: bool,
+    /// The session knows that somebody waits for a frame.
+    is_ready: bool,
     /// Longest time without a poll.
     idle_max: Duration,
     idle_timer: Pin<Box<Sleep>>,
@@ -29,6 +31,7 @@ impl HttpWire {
             received: link.take_received(),
             link,
             is_flushing: false,
+            is_ready: false,
             idle_max,
             idle_timer: Box::pin(time::sleep(idle_max)),
         }
@@ -40,6 +43,11 @@ impl HttpWire {
 
     pub(super) fn is_flushing(&self) -> bool {
         self.is_flushing
+    }
+
+    /// Whether a frame would be taken at once. Before a poll comes there may be more for it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready
     }
 
     pub(super) fn start_send(&mut self, frame: Bytes) {
@@ -58,6 +66,11 @@ impl HttpWire {
             Standing::Gone => return Poll::Ready(Event::Failed(Failure::Lost)),
             Standing::Taken if self.is_flushing => {
                 self.is_flushing = false;
+                self.is_ready = self.link.is_awaited();
+                return Poll::Ready(Event::Flushed);
+            }
+            Standing::Taken if self.is_ready != self.link.is_awaited() => {
+                self.is_ready = !self.is_ready;
                 return Poll::Ready(Event::Flushed);
             }
             Standing::Taken | Standing::Offered => {}

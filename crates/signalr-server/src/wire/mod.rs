@@ -31,7 +31,7 @@ enum Carrier {
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Everything written has gone to the network.
+    /// Everything written has gone to the network, or somebody has come to take a frame.
     Flushed,
     /// Some bytes, cut anywhere.
     Received(Bytes),
@@ -85,6 +85,15 @@ impl Wire {
         match &self.0 {
             Carrier::Socket(_) | Carrier::Lost => Transport::WebSockets,
             Carrier::Http(wire) => wire.transport(),
+        }
+    }
+
+    /// Whether somebody is there to take a frame. One that is written nevertheless waits.
+    pub(crate) fn is_ready(&self) -> bool {
+        match &self.0 {
+            Carrier::Socket(_) => true,
+            Carrier::Http(wire) => wire.is_ready(),
+            Carrier::Lost => false,
         }
     }
 

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use signalr_server::{HubServer, Identity, Options, Refusal, TokenVerifier, Transport};
+use signalr_server::{HubHandle, HubServer, Identity, Options, Refusal, TokenVerifier, Transport};
 
 use super::hub::{OnConnect, Recorded};
 
 /// A server of its own for each exchange: what one leaves behind no other sees.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    handles: Vec<HubHandle>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -20,20 +21,34 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    /// What a process does that is told to stop.
+    pub(crate) fn shut_down(&self) {
+        for handle in self.handles.clone() {
+            tokio::spawn(async move { handle.drain(Duration::ZERO).await });
+        }
+    }
+}
+
 pub(crate) async fn serve() -> Server {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let (handles, app) = app();
     let serving = tokio::spawn(async move {
-        axum::serve(listener, app()).await.unwrap();
+        axum::serve(listener, app).await.unwrap();
     });
-    Server { address, serving }
+    Server {
+        address,
+        handles,
+        serving,
+    }
 }
 
 /// Its path, what happens when somebody connects, and its options.
 type Endpoint = (&'static str, OnConnect, fn(&mut Options));
 
-fn app() -> Router {
-    let endpoints: [Endpoint; 18] = [
+fn app() -> (Vec<HubHandle>, Router) {
+    let endpoints: [Endpoint; 20] = [
         ("/hub", OnConnect::Nothing, |_| {}),
         ("/detailed", OnConnect::Nothing, detailed),
         ("/par", OnConnect::Nothing, |options| {
@@ -57,6 +72,13 @@ fn app() -> Router {
             stateful(options);
             detailed(options);
         }),
+        ("/faststate", OnConnect::Nothing, |options| {
+            stateful(options);
+            options.keep_alive_interval = Duration::from_secs(1);
+            options.client_timeout = Duration::from_secs(3);
+        }),
+        // There is no choice of protocols.
+        ("/jsononly", OnConnect::Nothing, |_| {}),
         ("/lpshort", OnConnect::Nothing, |options| {
             options.poll_timeout = Duration::from_secs(2)
         }),
@@ -73,13 +95,24 @@ fn app() -> Router {
             options.transports = vec![Transport::WebSockets]
         }),
     ];
-    let app = endpoints
+    let hubs = endpoints
         .into_iter()
-        .map(|(path, on_connect, change)| hub(on_connect, change).router(path));
-    let authorized = hub(OnConnect::Nothing, |_| {})
-        .auth(NamedTokens)
-        .router("/auth");
-    app.fold(authorized, Router::merge)
+        .map(|(path, on_connect, change)| (path, hub(on_connect, change)));
+    let named = [
+        ("/auth", hub(OnConnect::Nothing, |_| {}).auth(NamedTokens)),
+        (
+            "/authstate",
+            hub(OnConnect::Nothing, stateful).auth_optional(NamedTokens),
+        ),
+    ];
+    let hubs = hubs.chain(named);
+    let (handles, routers): (Vec<_>, Vec<_>) = hubs
+        .map(|(path, hub)| (hub.handle(), hub.router(path)))
+        .unzip();
+    (
+        handles,
+        routers.into_iter().fold(Router::new(), Router::merge),
+    )
 }
 
 fn hub(on_connect: OnConnect, change: fn(&mut Options)) -> HubServer<Recorded> {

@@ -7,8 +7,6 @@ use serde_json::Value;
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) endpoint: String,
-    pub(crate) group: String,
-    pub(crate) exact: bool,
     pub(crate) setup: Option<String>,
     pub(crate) steps: Vec<Step>,
 }
@@ -28,9 +26,12 @@ pub(crate) struct Step {
     pub(crate) status: Option<u16>,
     pub(crate) headers: Option<Value>,
     text: Option<String>,
+    /// How long a long payload is.
+    pub(crate) bytes: Option<usize>,
     bytes_hex: Option<String>,
     text_parts: Option<Vec<Part>>,
     hex_parts: Option<Vec<Part>>,
+    pub(crate) note: Option<String>,
     pub(crate) ms: u64,
 }
 
@@ -67,6 +68,12 @@ impl Step {
         self.direction == "s2c"
     }
 
+    /// The answer to a request.
+    pub(crate) fn is_answer(&self) -> bool {
+        let is_http = ["http", "upgrade"].contains(&self.kind.as_str());
+        self.is_received() && is_http && self.status.is_some()
+    }
+
     pub(crate) fn payload(&self) -> Payload {
         let joined = |parts: &[Part]| parts.iter().map(Part::unfolded).collect::<String>();
         if let Some(text) = &self.text {
@@ -85,24 +92,45 @@ impl Step {
 }
 
 impl Entry {
-    /// Whether it is about server-sent events or long polling, or lists them.
-    pub(crate) fn needs_other_transports(&self) -> bool {
-        let setup_polls = self
-            .setup
-            .as_deref()
-            .is_some_and(|setup| setup.contains("poll"));
-        setup_polls
-            || self.steps.iter().any(|step| {
-                let offers =
-                    matches!(step.payload(), Payload::Text(text) if text.contains("LongPolling"));
-                let asks = step.kind == "http"
-                    && matches!(step.method.as_deref(), Some("GET" | "POST" | "DELETE"))
-                    && step
-                        .target
-                        .as_deref()
-                        .is_some_and(|target| !target.contains("/negotiate"));
-                offers || asks
-            })
+    /// Whether messages of types 8 and 9 are exchanged: the former follow a tick of the clock.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.endpoint.contains("state")
+    }
+
+    /// Whether how many items a stream has depends on when it is cancelled.
+    pub(crate) fn is_about_time(&self) -> bool {
+        self.name.starts_with("json_stream_cancel")
+    }
+
+    /// Whether answers to several calls may come in one order or in another.
+    pub(crate) fn has_calls_at_once(&self) -> bool {
+        const NAMES: [&str; 14] = [
+            "json_ask_answer_twice",
+            "json_ask_default_parallelism",
+            "json_parallel_limit_5",
+            "json_stream_and_invoke_beside",
+            "json_stream_id_in_use",
+            "json_stream_id_in_use_by_invocation_id",
+            "json_stream_two_interleaved",
+            "json_stream_while_invocation_blocked",
+            "json_upload_bad_item",
+            "json_upload_bad_item_detailed",
+            "json_upload_item_after_end",
+            "json_upload_id_in_use",
+            "json_upload_id_in_use_default",
+            "json_upload_missing_streamids",
+        ];
+        NAMES.contains(&self.name.as_str())
+    }
+
+    /// Whether a request was sent while another waited for its answer.
+    pub(crate) fn has_requests_at_once(&self) -> bool {
+        let mut waiting = 0_i32;
+        let is_http = |step: &&Step| ["http", "upgrade"].contains(&step.kind.as_str());
+        self.steps.iter().filter(is_http).any(|step| {
+            waiting += if step.is_sent() { 1 } else { -1 };
+            waiting > 1
+        })
     }
 }
 

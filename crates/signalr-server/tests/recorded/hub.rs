@@ -51,9 +51,11 @@ impl Serialize for Binary {
 
 impl<'de> Deserialize<'de> for Binary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
+        struct Bytes {
+            are_base64: bool,
+        }
 
-        impl serde::de::Visitor<'_> for Bytes {
+        impl<'de> serde::de::Visitor<'de> for Bytes {
             type Value = Binary;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,7 +63,24 @@ impl<'de> Deserialize<'de> for Binary {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Binary, E> {
-                STANDARD.decode(text).map(Binary).map_err(E::custom)
+                match self.are_base64 {
+                    true => STANDARD.decode(text).map(Binary).map_err(E::custom),
+                    false => Ok(Binary(text.as_bytes().to_vec())),
+                }
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<Binary, A::Error> {
+                if self.are_base64 {
+                    return Err(serde::de::Error::custom("a list where text was expected"));
+                }
+                let mut bytes = Vec::new();
+                while let Some(byte) = list.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(Binary(bytes))
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Binary, E> {
@@ -69,12 +88,13 @@ impl<'de> Deserialize<'de> for Binary {
             }
         }
 
-        deserializer.deserialize_any(Bytes)
+        let are_base64 = deserializer.is_human_readable();
+        deserializer.deserialize_any(Bytes { are_base64 })
     }
 }
 
-type This = Arc<Recorded>;
-type From = Caller<Recorded>;
+pub(crate) type This = Arc<Recorded>;
+pub(crate) type From = Caller<Recorded>;
 type Outcome<T> = Result<T, HubError>;
 
 impl Hub for Recorded {
@@ -86,7 +106,8 @@ impl Hub for Recorded {
         let methods = uploads(methods);
         let methods = about_the_connection(methods);
         let methods = shapes(methods);
-        taken(methods)
+        let methods = taken(methods);
+        super::types::taken(super::types::given(methods))
     }
 
     async fn on_connected(&self, caller: &From) -> Outcome<()> {
@@ -160,7 +181,10 @@ fn plain(methods: Methods<Recorded>) -> Methods<Recorded> {
             Ok(a + b)
         })
         .on("WithService", async |_: This, _: From, n: i32| Ok(n))
-        .on("WithToken", async |_: This, _: From, n: i32| Ok(n))
+        // A method of .NET counts its token among the arguments.
+        .on("WithToken", async |_: This, _: From, (n, _): (i32, Any)| {
+            Ok(n)
+        })
 }
 
 fn failures(methods: Methods<Recorded>) -> Methods<Recorded> {
@@ -363,7 +387,8 @@ fn shapes(methods: Methods<Recorded>) -> Methods<Recorded> {
         0.1,
         -0.0,
         1e-7,
-        f64::NAN,
+        // As .NET has it.
+        -f64::NAN,
         f64::INFINITY,
         f64::MAX,
         1.2345678901234568e17,
@@ -427,8 +452,12 @@ fn taken(methods: Methods<Recorded>) -> Methods<Recorded> {
         .on("InLong", async |_: This, _: From, n: i64| text(Some(n)))
         .on("InByte", async |_: This, _: From, n: u8| text(Some(n)))
         .on("InDouble", async |_: This, _: From, n: f64| text(Some(n)))
-        .on("InFloat", async |_: This, _: From, n: f32| text(Some(n)))
-        .on("InBool", async |_: This, _: From, is: bool| text(Some(is)))
+        .on("InFloat", async |_: This, _: From, n: f32| {
+            text(Some(n)).map(|text| text.replace("inf", "Infinity"))
+        })
+        .on("InBool", async |_: This, _: From, is: bool| {
+            text(Some(if is { "True" } else { "False" }))
+        })
         .on("InStr", async |_: This, _: From, value: Option<String>| {
             text(value)
         })

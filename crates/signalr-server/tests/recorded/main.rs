@@ -1,107 +1,102 @@
 //! What ASP.NET Core 10 answered to raw sockets, put to this server: exchanges over HTTP and WebSockets.
 //!
-//! The answers must be the same, by this rule: for each socket the payloads put together (JSON messages as parsed values,
-//! pings left out; MessagePack as bytes) and the code of the Close frame; for each HTTP request the status, the body and
-//! the headers, framing apart. Where the original refuses without a body, a body is allowed. What differs on purpose
-//! stands in `deviations.txt` with its reason.
-//! Left out: exchanges that depend on time or a race, and the groups that are about timers, stateful reconnect and
-//! shutdown.
+//! The answers must be the same, by this rule: for each socket the messages (JSON as parsed values, MessagePack as bytes;
+//! pings left out, and Acks where stateful reconnect is on) and the code of the Close frame; for each HTTP request the
+//! status, the body and the headers, framing apart; of an event stream what its events carry. Where the original refuses
+//! without a body, a body is allowed. When exactly something comes, and how often a ping does, is not compared.
+//!
+//! What differs on purpose stands in `deviations.txt`, with its reason and with all that this server answers instead: an
+//! exchange that differs in another way fails, and so does one that differs no more.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod compare;
+mod deviations;
 mod endpoints;
 mod entry;
 mod hub;
 mod replay;
+mod setup;
+mod types;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 
 use entry::Entry;
-
-const GROUPS: [&str; 4] = ["http", "messages", "shapes", "misc"];
+use replay::Outcome;
 
 /// So many at once: most of an exchange is waiting.
-const AT_ONCE: usize = 32;
-
-/// Names, or with a `*` parts of names, under the reason that stands above them.
-fn deviations() -> Vec<(&'static str, &'static str)> {
-    let mut reason = "";
-    let mut list = Vec::new();
-    for line in include_str!("deviations.txt").lines().map(str::trim) {
-        match line.strip_prefix("# ") {
-            Some(text) => reason = text,
-            None if line.is_empty() => {}
-            None => list.push((line, reason)),
-        }
-    }
-    list
-}
-
-fn covers(pattern: &str, name: &str) -> bool {
-    let middle = pattern.trim_matches('*');
-    match (pattern.starts_with('*'), pattern.ends_with('*')) {
-        (true, true) => name.contains(middle),
-        (true, false) => name.ends_with(middle),
-        (false, true) => name.starts_with(middle),
-        (false, false) => name == middle,
-    }
-}
+const AT_ONCE: usize = 48;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_answers_what_the_original_answered() {
-    let serves_all_transports = replay::serves_all_transports().await;
-    // For a look at one exchange.
+    // For a look at some exchanges.
     let only = std::env::var("RECORDED_ONLY").unwrap_or_default();
+    let mut deviations = deviations::listed();
+    deviations.retain(|deviation| deviation.name.contains(&only));
+    let listed: BTreeMap<_, _> = deviations
+        .iter()
+        .map(|deviation| (deviation.name.as_str(), deviation))
+        .collect();
     let mut all = entry::all();
+    let recorded = all.len();
     all.retain(|entry| entry.name.contains(&only));
-    let (chosen, left_out): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .filter(|entry| entry.exact && GROUPS.contains(&entry.group.as_str()))
-        .partition(|entry| {
-            replay::knows_setup(entry) && (serves_all_transports || !entry.needs_other_transports())
-        });
-    for entry in &left_out {
-        println!("not replayed: {}", entry.name);
-    }
-    let count = chosen.len();
-    let results: Vec<(Entry, Result<(), String>)> = stream::iter(chosen)
+    // The longest first: they are waited for.
+    all.sort_by_key(|entry| std::cmp::Reverse(entry.steps.last().map(|step| step.ms)));
+    let results: Vec<(Entry, Outcome)> = stream::iter(all)
         .map(async |entry| {
-            let result = replay::replay(&entry).await;
-            (entry, result)
+            let lines = listed
+                .get(entry.name.as_str())
+                .map(|deviation| &*deviation.lines);
+            let outcome = replay::replay(&entry, lines).await;
+            (entry, outcome)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let deviations = deviations();
-    let mut used = BTreeSet::new();
-    let mut wanted_deviations = 0;
-    let mut faults = Vec::new();
-    for (entry, result) in results {
-        let Err(difference) = result else { continue };
-        match deviations
-            .iter()
-            .find(|(pattern, _)| covers(pattern, &entry.name))
-        {
-            Some((pattern, _)) => {
-                used.insert(*pattern);
-                wanted_deviations += 1;
-            }
-            None => faults.push(format!("{}: {difference}", entry.name)),
+    let (mut equal, mut differing) = (0, BTreeMap::new());
+    let mut faults: Vec<String> = deviations
+        .iter()
+        .filter(|deviation| !deviation.has_reason())
+        .map(|deviation| format!("{}: give the reason", deviation.name))
+        .collect();
+    let replayed = results.len();
+    for (Entry { name, .. }, outcome) in results {
+        match (listed.get(name.as_str()), outcome.differences.is_empty()) {
+            (None, true) => equal += 1,
+            (None, false) => faults.push(format!("{name}: {}", outcome.differences.join("; "))),
+            (Some(_), true) => faults.push(format!("{name}: differs no more, strike it out")),
+            (Some(deviation), false) if deviation.lines != outcome.lines => faults.push(format!(
+                "{name}: listed\n    {}\n  got\n    {}",
+                deviation.lines.join("\n    "),
+                outcome.lines.join("\n    ")
+            )),
+            (Some(_), false) => {}
+        }
+        if !outcome.differences.is_empty() {
+            differing.insert(name, outcome.lines);
         }
     }
-    for (pattern, reason) in &deviations {
-        if !used.contains(pattern) {
-            println!("differs no more, strike it out: {pattern} ({reason})");
+    for deviation in &deviations {
+        if !differing.contains_key(&deviation.name)
+            && !faults.iter().any(|f| f.starts_with(&deviation.name))
+        {
+            faults.push(format!("{}: no such exchange", deviation.name));
         }
     }
     println!(
-        "{count} replayed: {wanted_deviations} differ as listed, {} unasked; {} not replayed",
-        faults.len(),
-        left_out.len()
+        "{replayed} of {recorded} replayed: {equal} equal, {} differ, of which {} as listed",
+        differing.len(),
+        deviations
+            .iter()
+            .filter(|d| differing.get(&d.name) == Some(&d.lines))
+            .count(),
     );
+    if std::env::var_os("RECORDED_WRITE").is_some() {
+        deviations::write(&deviations, differing);
+        return;
+    }
     faults.sort();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -1,22 +1,142 @@
 //! HTTP and WebSocket frames by hand.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::task::JoinHandle;
 
-/// Longer than any answer takes.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The default is none at all.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
+/// What came back of a request so far. The default is nothing at all.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Reply {
     pub(crate) status: u16,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) has_ended: bool,
+}
+
+impl Reply {
+    pub(crate) fn is_stream(&self) -> bool {
+        self.header("content-type") == Some("text/event-stream")
+    }
+
+    /// An event stream is an answer as soon as it begins.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.has_ended || self.is_stream()
+    }
+
+    pub(crate) fn header(&self, wanted: &str) -> Option<&str> {
+        let named = self.headers.iter().find(|(name, _)| name == wanted);
+        named.map(|(_, value)| value.as_str())
+    }
+}
+
+/// A request under way.
+pub(crate) struct Exchange {
+    writer: Option<OwnedWriteHalf>,
+    reading: Option<JoinHandle<()>>,
+    reply: Arc<Mutex<Reply>>,
+}
+
+impl Exchange {
+    /// An answer that is there already.
+    pub(crate) fn done(reply: Reply) -> Self {
+        Self {
+            writer: None,
+            reading: None,
+            reply: Arc::new(Mutex::new(reply)),
+        }
+    }
+
+    /// Sends a request after which the server is to close.
+    pub(crate) async fn begin(address: SocketAddr, head: &str, body: &[u8]) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
+        let (mut reader, writer) = stream.into_split();
+        let reply = Arc::new(Mutex::new(Reply::default()));
+        let shared = Arc::clone(&reply);
+        let reading = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            loop {
+                let mut chunk = [0; 4096];
+                // A reset is an end too.
+                let length = reader.read(&mut chunk).await.unwrap_or(0);
+                bytes.extend_from_slice(&chunk[..length]);
+                note(&bytes, length == 0, &mut shared.lock().unwrap());
+                if length == 0 {
+                    return;
+                }
+            }
+        });
+        Self {
+            writer: Some(writer),
+            reading: Some(reading),
+            reply,
+        }
+    }
+
+    /// Sends what was missing of the body.
+    pub(crate) async fn finish(&mut self, rest: &[u8]) {
+        if let Some(writer) = &mut self.writer {
+            writer.write_all(rest).await.unwrap();
+        }
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        self.reply.lock().unwrap().clone()
+    }
+
+    /// The client goes away, whatever comes.
+    pub(crate) fn cut(&mut self) {
+        // What it would see of the end counts no more.
+        self.reply = Arc::new(Mutex::new(self.reply()));
+        self.writer = None;
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
+        }
+    }
+}
+
+/// Takes down what has come by now.
+fn note(bytes: &[u8], has_ended: bool, reply: &mut Reply) {
+    if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
+        (reply.status, reply.headers) = parse_head(&bytes[..end]);
+        let rest = &bytes[end + 4..];
+        let length = reply.header("content-length").map(str::parse::<usize>);
+        reply.has_ended = length == Some(Ok(rest.len()));
+        reply.body = match reply.header("transfer-encoding") {
+            Some("chunked") => unchunked(rest),
+            _ => rest.to_vec(),
+        };
+    }
+    reply.has_ended |= has_ended;
+}
+
+/// Asks for a WebSocket, which is there where the answer is 101.
+pub(crate) async fn upgrade(address: SocketAddr, head: &str) -> (Reply, Option<Socket>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut bytes, mut reply) = (Vec::new(), Reply::default());
+    loop {
+        let mut chunk = [0; 4096];
+        let length = stream.read(&mut chunk).await.unwrap_or(0);
+        bytes.extend_from_slice(&chunk[..length]);
+        note(&bytes, length == 0, &mut reply);
+        if reply.status == 101 {
+            let end = bytes.windows(4).position(|part| part == b"\r\n\r\n");
+            let rest = bytes.split_off(end.unwrap() + 4);
+            reply.body.clear();
+            reply.has_ended = true;
+            return (reply, Some(Socket::over(stream, rest)));
+        }
+        if reply.has_ended {
+            return (reply, None);
+        }
+    }
 }
 
 /// What came over one WebSocket.
@@ -28,60 +148,10 @@ pub(crate) struct Received {
 }
 
 pub(crate) struct Socket {
-    writer: OwnedWriteHalf,
+    /// `None` when the client has cut it.
+    writer: Option<OwnedWriteHalf>,
+    reading: JoinHandle<()>,
     received: Arc<Mutex<Received>>,
-}
-
-/// Sends a request and reads the whole answer, for which the connection is closed; a socket where it is an upgrade.
-pub(crate) async fn request(
-    address: std::net::SocketAddr,
-    head: &str,
-    body: &[u8],
-) -> (Answer, Option<Socket>) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    let mut bytes = Vec::new();
-    loop {
-        let mut chunk = [0; 4096];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await;
-        // What has come by then is the answer: an event stream has no end.
-        let length = read.map_or(0, |length| length.unwrap_or(0));
-        bytes.extend_from_slice(&chunk[..length]);
-        let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") else {
-            if length > 0 {
-                continue;
-            }
-            return (Answer::default(), None);
-        };
-        let (status, headers) = parse_head(&bytes[..end]);
-        let rest = bytes[end + 4..].to_vec();
-        if status == 101 {
-            let answer = Answer {
-                status,
-                headers,
-                body: Vec::new(),
-            };
-            return (answer, Some(Socket::over(stream, rest)));
-        }
-        let named = |wanted: &str| headers.iter().find(|(name, _)| name == wanted);
-        let is_whole =
-            named("content-length").is_some_and(|(_, value)| value == &rest.len().to_string());
-        if length == 0 || is_whole {
-            let is_chunked = headers
-                .iter()
-                .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-            let body = if is_chunked { unchunked(&rest) } else { rest };
-            return (
-                Answer {
-                    status,
-                    headers,
-                    body,
-                },
-                None,
-            );
-        }
-    }
 }
 
 fn parse_head(head: &[u8]) -> (u16, Vec<(String, String)>) {
@@ -120,7 +190,7 @@ impl Socket {
         let (mut reader, writer) = stream.into_split();
         let received = Arc::new(Mutex::new(Received::default()));
         let shared = Arc::clone(&received);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut bytes = already;
             loop {
                 while let Some(length) = take_frame(&bytes, &shared) {
@@ -134,7 +204,28 @@ impl Socket {
             }
             shared.lock().unwrap().has_ended = true;
         });
-        Self { writer, received }
+        Self {
+            writer: Some(writer),
+            reading,
+            received,
+        }
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Ends the TCP connection without a Close frame: by a reset, or in order.
+    pub(crate) async fn cut(&mut self, resets: bool) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        if resets {
+            writer.as_ref().set_zero_linger().unwrap();
+        }
+        self.reading.abort();
+        // The other half is gone when the task is.
+        let _ = (&mut self.reading).await;
     }
 
     pub(crate) fn received(&self) -> Received {
@@ -147,6 +238,19 @@ impl Socket {
 
     /// The server may have ended the connection by now: what it does then shows in what is received.
     pub(crate) async fn send(&mut self, opcode: u8, fin: bool, masked: bool, payload: &[u8]) {
+        self.send_part(opcode, fin, masked, payload, usize::MAX)
+            .await;
+    }
+
+    /// Only so many bytes of the frame.
+    pub(crate) async fn send_part(
+        &mut self,
+        opcode: u8,
+        fin: bool,
+        masked: bool,
+        payload: &[u8],
+        bytes_max: usize,
+    ) {
         let mut frame = vec![opcode | if fin { 0x80 } else { 0 }];
         let mask_bit = if masked { 0x80 } else { 0 };
         match payload.len() {
@@ -166,7 +270,10 @@ impl Socket {
         }
         let bytes = payload.iter().zip(mask.iter().cycle());
         frame.extend(bytes.map(|(byte, key)| if masked { byte ^ key } else { *byte }));
-        let _ = self.writer.write_all(&frame).await;
+        frame.truncate(bytes_max);
+        if let Some(writer) = &mut self.writer {
+            let _ = writer.write_all(&frame).await;
+        }
     }
 }
 

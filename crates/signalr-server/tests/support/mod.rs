@@ -106,6 +106,16 @@ impl Hub for TestHub {
             .on("User", async |_: Arc<Self>, from: Caller<Self>, ()| {
                 Ok(from.identity().user_id().map(str::to_owned))
             })
+            .on("Leave", async |_: Arc<Self>, from: Caller<Self>, ()| {
+                from.close(None, false);
+                Ok(())
+            })
+            .on(
+                "Number",
+                async |_: Arc<Self>, _: Caller<Self>, text: String| {
+                    Ok(vec![None, Some(text.parse::<f64>()?)])
+                },
+            )
             .on(
                 "AskMe",
                 async |_: Arc<Self>, from: Caller<Self>, question: Value| {
