@@ -370,9 +370,10 @@ impl Site {
         }
     }
 
-    /// Waits until not too many messages wait.
+    /// Waits while too many messages wait, and never for long: faults want some that come meanwhile.
     pub(crate) async fn until_few_wait(&self) {
-        while self.pending.load(Ordering::Relaxed) > PENDING_MAX {
+        let begun = Instant::now();
+        while self.pending.load(Ordering::Relaxed) > PENDING_MAX && begun.elapsed() < HELD_BACK {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -419,5 +420,7 @@ fn disk_bytes(args: &Args) -> u64 {
 
 /// Messages that wait before senders do.
 const PENDING_MAX: u64 = 20_000;
+/// How long a message is held back at most.
+const HELD_BACK: Duration = Duration::from_secs(1);
 /// What the directory of a lost store is called, with its number.
 const LOST: &str = "lost-";
