@@ -11,10 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::conformance::python_with;
 use crate::steps::{must_run, succeeds, target_directory};
 
-/// Where Debian keeps its packages.
-const POOL: &str = "http://deb.debian.org/debian/pool/main";
-
-/// The packages and their SHA-256: the interpreter, and the libraries that a newer system no longer has.
+/// The packages, below the pool of the mirror that apt uses here, and their SHA-256: the interpreter, and the libraries that a newer system no longer has.
 const PACKAGES: [(&str, &str); 5] = [
     (
         "p/python2.7/python2.7-minimal_2.7.18-8+deb11u1_amd64.deb",
@@ -106,15 +103,44 @@ fn unpack() -> Result<()> {
     let beside = target_directory().join(format!("python2.7-{}", std::process::id()));
     std::fs::create_dir_all(&beside)?;
     let package = beside.join("package.deb");
+    let mirrors = mirrors()?;
     for (path, sum) in PACKAGES {
-        let mut download = Command::new(APT_HELPER);
-        download.args(["download-file", &format!("{POOL}/{path}")]);
-        must_run(download.arg(&package).arg(format!("SHA256:{sum}")))?;
+        download(&mirrors, path, sum, &package)?;
         let mut open = Command::new("dpkg-deb");
         must_run(open.arg("--extract").arg(&package).arg(&beside))?;
         std::fs::remove_file(&package)?;
     }
     std::fs::rename(&beside, root()).context("the interpreter cannot be moved to its place")
+}
+
+/// Brings a package from the first of the mirrors that still has it.
+fn download(mirrors: &[String], path: &str, sum: &str, package: &Path) -> Result<()> {
+    let has_come = mirrors.iter().any(|mirror| {
+        let mut download = Command::new(APT_HELPER);
+        download.args(["download-file", &format!("{mirror}pool/main/{path}")]);
+        succeeds(download.arg(package).arg(format!("SHA256:{sum}")))
+    });
+    ensure!(
+        has_come,
+        "none of apt's mirrors gives {path} with the right checksum: {mirrors:?}"
+    );
+    Ok(())
+}
+
+/// The mirrors that apt is told to use: old packages stay in their pools for years.
+fn mirrors() -> Result<Vec<String>> {
+    let mut targets = Command::new("apt-get");
+    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
+    let listed = targets.arg("Created-By: Packages").output()?;
+    let listed = String::from_utf8(listed.stdout).context("apt names its mirrors in UTF-8")?;
+    let mut mirrors: Vec<String> = listed.lines().map(str::to_owned).collect();
+    mirrors.sort();
+    mirrors.dedup();
+    ensure!(
+        !mirrors.is_empty(),
+        "apt has no mirror: name one in its sources"
+    );
+    Ok(mirrors)
 }
 
 fn root() -> PathBuf {
