@@ -7,36 +7,8 @@ use countersign_rules::ack::Stage;
 use countersign_rules::delivery::{
     Accepted, Cause, Counters, End, RecipientNo, Record, Seq, Term, Why, decode_accepted,
 };
-use countersign_rules::{
-    AgentName, Duration, LaneRule, MessageId, Position, TenantName, Timestamp,
-};
+use countersign_rules::{AgentName, LaneRule, MessageId, Position, TenantName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// What the operator's configuration says, where a promise depends on it.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Messages in flight to one recipient; not judged when absent.
-    pub window_messages: Option<u32>,
-    /// Bytes in flight to one recipient; not judged when absent.
-    pub window_bytes: Option<u64>,
-    /// How long a message may wait although nothing stands in its way. Default: 1 h, six times the
-    /// longest wait for a receipt.
-    pub stuck_after: Duration,
-    /// Whether the back office looks at idempotency keys, so that nothing is inserted twice.
-    /// Default: yes.
-    pub keys_honoured: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            window_messages: None,
-            window_bytes: None,
-            stuck_after: Duration::from_secs(3600),
-            keys_honoured: true,
-        }
-    }
-}
 
 /// What is known of the centre.
 #[derive(Debug, Default)]
@@ -134,7 +106,7 @@ impl Centre {
         &mut self.recipients[number]
     }
 
-    fn name(&mut self, number: RecipientNo, tenant: &TenantName, name: &AgentName) {
+    pub(crate) fn name(&mut self, number: RecipientNo, tenant: &TenantName, name: &AgentName) {
         self.recipient(number).name = Some((tenant.clone(), name.clone()));
         self.by_name.insert(name.clone(), number);
     }
@@ -149,10 +121,10 @@ impl Centre {
 }
 
 /// Where a record stands and when it was written.
-#[derive(Clone, Copy)]
-struct At {
-    position: Position,
-    time: Timestamp,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub(crate) position: Position,
+    pub(crate) time: Timestamp,
 }
 
 impl Checker {
@@ -164,6 +136,9 @@ impl Checker {
         };
         self.centre.last = position;
         self.centre.last_at = at.time;
+        if self.fan_out_record(at, record) {
+            return;
+        }
         match record {
             Record::Started { epoch, .. } => {
                 self.i29_another_life_is_a_higher_one(position, *epoch);
@@ -385,7 +360,7 @@ impl Checker {
         self.tallies.judge(invariant, violation);
     }
 
-    fn judge_here(
+    pub(crate) fn judge_here(
         &mut self,
         invariant: Invariant,
         at: At,
@@ -433,7 +408,12 @@ impl Checker {
         }
     }
 
-    fn accepted(&mut self, at: At, accepted: &Accepted<'_>, not_before: Option<Timestamp>) {
+    pub(crate) fn accepted(
+        &mut self,
+        at: At,
+        accepted: &Accepted<'_>,
+        not_before: Option<Timestamp>,
+    ) {
         let (id, generation) = (accepted.id, accepted.generation);
         let key = Key { id, generation };
         let again = self.lives.known(key).filter(|life| life.end.is_none());
@@ -448,7 +428,7 @@ impl Checker {
     }
 
     /// I3: a key stands for one message.
-    fn remember_key(&mut self, at: At, accepted: &Accepted<'_>) {
+    pub(crate) fn remember_key(&mut self, at: At, accepted: &Accepted<'_>) {
         if accepted.key == [0; 16] {
             return;
         }
@@ -730,6 +710,7 @@ impl Checker {
         }
         *self.figures.ends.entry(end).or_default() += 1;
         self.i21_only_what_is_over_expires(at, key, end);
+        self.counts_for_quorum(id, Some(end));
         let by_site = match end {
             End::Processed | End::Rejected => true,
             End::Dead => attempt > 0,
@@ -818,8 +799,10 @@ impl Checker {
         let key = self.lives.current(id);
         if self.lives.known(key).is_some() {
             self.follow(at, id, previous, "copied forward");
-        } else if let Ok(accepted) = decode_accepted(accepted) {
-            // It was accepted before what is told begins.
+        } else if let Ok(accepted) = decode_accepted(accepted)
+            && accepted.id == id
+        {
+            // It was accepted before what is told begins. Of a send to many this is not enough.
             self.learn(at, &accepted, None);
         }
     }
@@ -865,6 +848,7 @@ impl Checker {
             (says, vec![id])
         });
         self.figures.reprocessed += 1;
+        self.counts_for_quorum(id, None);
         if let Some(end) = before.end {
             *self.figures.ends.entry(end).or_default() -= 1;
         }

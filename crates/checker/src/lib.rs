@@ -15,8 +15,10 @@
 mod acks;
 mod centre;
 mod close;
+mod fanout;
 mod finish;
 mod forgotten;
+mod limits;
 mod lives;
 mod outside;
 mod report;
@@ -26,7 +28,7 @@ mod tally;
 mod verdict;
 mod words;
 
-pub use centre::Limits;
+pub use limits::Limits;
 pub use lives::Key;
 pub use report::{Figures, Judged, Lost, Report, Verdict};
 pub use verdict::{Invariant, Party, Violation};
@@ -35,6 +37,7 @@ pub use words::{ack_in_words, centre_in_words, site_in_words};
 use acks::Acks;
 use centre::Centre;
 use countersign_rules::Position;
+use fanout::FanOuts;
 use lives::Lives;
 use outside::Outside;
 use sites::Site;
@@ -45,6 +48,7 @@ use tally::Tallies;
 pub struct Checker {
     limits: Limits,
     lives: Lives,
+    fan_outs: FanOuts,
     centre: Centre,
     acks: Acks,
     sites: Vec<Site>,
@@ -59,6 +63,7 @@ impl Checker {
         Self {
             limits,
             lives: Lives::default(),
+            fan_outs: FanOuts::default(),
             centre: Centre::default(),
             acks: Acks::default(),
             sites: Vec::new(),

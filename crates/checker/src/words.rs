@@ -38,6 +38,22 @@ pub fn centre_in_words(record: &Record<'_>) -> Option<(MessageId, String)> {
                 format!("accepted for {to}, lane {lane} ({rule}), number {seq}{when}"),
             )
         }
+        Record::FannedOut {
+            version,
+            count,
+            accepted,
+            ..
+        } => (
+            accepted.id,
+            format!("accepted for {count} recipients, by version {version} of their list"),
+        ),
+        Record::Addressed(row) => (
+            row.id,
+            format!(
+                "accepted for {} by send to many {}, number {}",
+                row.to, row.fan_out, row.seq
+            ),
+        ),
         Record::Attempted {
             id,
             stage,

@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Look at agents, hold messages back from them.
     #[command(subcommand)]
     Agents(Agents),
+    /// Groups of agents: a send to a group reaches whoever is a member when it is accepted.
+    #[command(subcommand)]
+    Groups(Groups),
     /// Tokens for trying and for scripts.
     #[command(subcommand)]
     Token(Token),
@@ -154,8 +157,9 @@ pub(crate) struct Server {
 
 #[derive(Debug, Args)]
 pub(crate) struct Send {
-    /// The recipient.
-    #[arg(long, value_name = "AGENT")]
+    /// The recipient: AGENT; or many: group:NAME, labels:NAME=VALUE,… (whoever carries all of them), or
+    /// all. An agent with such a name is agent:NAME.
+    #[arg(long, value_name = "TO")]
     pub(crate) to: String,
     /// The message type, lower-case, such as document.insert.
     #[arg(long = "type", value_name = "TYPE")]
@@ -186,7 +190,15 @@ pub(crate) struct Send {
     /// Attempts at the site before the message is dead.
     #[arg(long, value_name = "N")]
     pub(crate) max_attempts: Option<u32>,
-    /// Wait until the message has reached this state, printing each one on the way.
+    /// Of a send to many: how many have to be done for the whole to be, as 95% or as a number.
+    #[arg(long, value_name = "QUORUM")]
+    pub(crate) quorum: Option<String>,
+    /// Of a send to many: until when, as an instant or as 2h. Then it is written down who has not.
+    /// Without a quorum, all have to.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) deadline: Option<String>,
+    /// Wait until the message has reached this state, printing each one on the way. A send to many is
+    /// waited for until its quorum is reached or missed, or all have ended.
     #[arg(long, value_name = "STATE", num_args = 0..=1, require_equals = true, default_missing_value = "acknowledged")]
     pub(crate) wait: Option<String>,
     /// How long to wait.
@@ -212,6 +224,16 @@ pub(crate) enum Messages {
     Timeline {
         /// Its id.
         id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// The messages of a send to many, each with its agent and its state.
+    Children {
+        /// The id of the send.
+        id: String,
+        /// Only those whose agents are not done: at the deadline when that was missed, now otherwise.
+        #[arg(long)]
+        missing: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -257,6 +279,16 @@ pub(crate) enum Agents {
         #[command(flatten)]
         server: Server,
     },
+    /// Give an agent labels, or take some away; the others stay. A send can go to whoever carries some.
+    Label {
+        /// Its name.
+        agent: String,
+        /// NAME=VALUE to give, NAME- to take away.
+        #[arg(required = true, value_name = "LABEL")]
+        labels: Vec<String>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Let a parked lane go on; the message that parked it stays as it ended. `agents get` names the
     /// parked lanes; to do that message once more first, use `messages replay`.
     ResumeLane {
@@ -267,6 +299,42 @@ pub(crate) enum Agents {
         /// Why: it stands in the audit trail.
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Groups {
+    /// The groups, each with its version and how many members it has.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// One group: its version and its members.
+    Get {
+        /// Its name.
+        group: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Make agents members of a group, which begins with its first. Needs the scope admin.
+    Add {
+        /// The group.
+        group: String,
+        /// The agents.
+        #[arg(required = true, value_name = "AGENT")]
+        agents: Vec<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Take agents out of a group; what was sent to them stays theirs. Needs the scope admin.
+    Remove {
+        /// The group.
+        group: String,
+        /// The agents.
+        #[arg(required = true, value_name = "AGENT")]
+        agents: Vec<String>,
         #[command(flatten)]
         server: Server,
     },

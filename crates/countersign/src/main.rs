@@ -45,6 +45,7 @@ fn run(command: Command, output: Output) -> exit::Outcome {
         Command::Send(args) => commands::send::run(&args, output),
         Command::Messages(args) => commands::messages::run(&args, output),
         Command::Agents(args) => commands::agents::run(&args, output),
+        Command::Groups(args) => commands::groups::run(&args, output),
         Command::Token(args) => commands::token::run(args, output),
         Command::Keys(args) => commands::keys::run(&args, output),
         Command::Config(args) => commands::config::run(&args, output),

@@ -2,11 +2,12 @@
 
 use crate::problem::Problem;
 use crate::request::{self, Sender};
+use crate::submit::{Accepted, Brought};
 use crate::{body, codes, submit};
 use bytes::Bytes;
-use countersign_driver::{Answer, Handle};
-use countersign_rules::delivery::{Centre, Receipt};
-use countersign_rules::{AgentName, Timestamp, limits};
+use countersign_driver::Handle;
+use countersign_rules::delivery::Centre;
+use countersign_rules::{Timestamp, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::fmt::Write;
@@ -50,9 +51,7 @@ pub(crate) async fn submit_all(
     let mut to = String::from(r#"{"results":["#);
     for (index, brought) in brought.into_iter().enumerate() {
         let result = match brought {
-            Ok((agent, answer)) => submit::received(answer)
-                .await
-                .map(|receipt| (receipt, agent)),
+            Ok(brought) => brought.received().await,
             Err(problem) => Err(problem),
         };
         if index > 0 {
@@ -70,17 +69,16 @@ async fn bring(
     bytes: &Bytes,
     sender: &Sender<'_>,
     now: Timestamp,
-) -> Result<(AgentName, Answer<Centre>), Problem> {
-    let submission = request::read(message.get(), bytes, sender, now)?;
-    let agent = submission.to.clone();
-    Ok((agent, submit::bring(centre, submission).await?))
+) -> Result<Brought, Problem> {
+    let asked = request::read(message.get(), bytes, sender, now)?;
+    submit::bring(centre, asked).await
 }
 
-fn write_result(to: &mut String, result: Result<(Receipt, AgentName), Problem>) {
+fn write_result(to: &mut String, result: Result<Accepted, Problem>) {
     let written = match result {
-        Ok((receipt, agent)) => {
-            let status = if receipt.repeated { 200 } else { 202 };
-            let message = submit::receipt(&receipt, agent.as_str());
+        Ok(accepted) => {
+            let status = if accepted.is_repeated() { 200 } else { 202 };
+            let message = accepted.document();
             write!(to, r#"{{"status":{status},"message":{message}}}"#)
         }
         Err(problem) => {

@@ -50,7 +50,25 @@ codes! {
         "check the name; connect the agent once, or register it with PUT /v1/agents/{name}";
     /// Another kind of target than an agent.
     TARGET = "E-TARGET", UNPROCESSABLE_ENTITY, "This kind of target is not available",
-        "address one agent: {\"to\":{\"agent\":\"name\"}}";
+        "address one of {\"agent\":\"name\"}, {\"group\":\"name\"}, {\"labels\":{\"name\":\"value\"}} and {\"all\":true}";
+    /// No such group, or one of another tenant.
+    UNKNOWN_GROUP = "E-UNKNOWN-GROUP", NOT_FOUND, "The group is not known",
+        "check the name; a group begins with its first member: PUT /v1/groups/{group}/members/{agent}";
+    /// A send to many that is for nobody.
+    NOBODY = "E-NOBODY", UNPROCESSABLE_ENTITY, "Nobody is addressed",
+        "add a member to the group, or ask for labels that an agent carries";
+    /// A send to many that is for more than are allowed, or a group that would be.
+    TOO_MANY = "E-TOO-MANY", UNPROCESSABLE_ENTITY, "Too many agents are addressed",
+        "split the group, or address fewer by their labels";
+    /// More labels than an agent may carry.
+    LABELS = "E-LABELS", UNPROCESSABLE_ENTITY, "The agent would carry too many labels",
+        "take labels away that nobody asks for";
+    /// A quorum that cannot be reached, or a deadline that has passed.
+    QUORUM = "E-QUORUM", UNPROCESSABLE_ENTITY, "The quorum cannot be reached",
+        "ask for no more than are addressed, by a deadline that is to come";
+    /// A send to many where one message is meant.
+    FAN_OUT = "E-FAN-OUT", CONFLICT, "It stands for many messages",
+        "name one of its messages: GET /v1/messages/{id}/children lists them";
     /// The idempotency key was used with another content.
     KEY_REUSED = "E-KEY-REUSED", UNPROCESSABLE_ENTITY, "The idempotency key was used for another message",
         "use a new key for a new message, or send exactly what was sent before";

@@ -45,7 +45,8 @@ impl History {
             Ok(
                 Record::Accepted(accepted)
                 | Record::Scheduled { accepted, .. }
-                | Record::AcceptedUnder { accepted, .. },
+                | Record::AcceptedUnder { accepted, .. }
+                | Record::FannedOut { accepted, .. },
             ) => Some((record, accepted)),
             Ok(Record::Carried { accepted, .. }) => decode_accepted(accepted)
                 .ok()

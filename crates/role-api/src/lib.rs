@@ -10,6 +10,8 @@ pub mod codes;
 
 mod batch;
 mod body;
+mod fanout;
+mod groups;
 mod history;
 mod look;
 mod message;

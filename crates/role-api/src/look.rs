@@ -1,6 +1,7 @@
 //! `GET /v1/messages/{id}` with its waiting, its timeline and its data.
 
 use crate::codes;
+use crate::fanout;
 use crate::history::{self, History};
 use crate::message::{self, rank, reached};
 use crate::problem::Problem;
@@ -39,9 +40,18 @@ pub(crate) async fn message(
     let (_, tenant) = api.access(&headers, Scope::Read)?;
     let id = message_id(&id)?;
     let Query(wait) = wait.map_err(|error| Problem::new(codes::FIELD, error.body_text()))?;
-    let view = match wait.aim()? {
-        None => view(&api, &tenant, id).await?,
-        Some((aim, timeout)) => wait_for(&api, &tenant, id, aim, Instant::now() + timeout).await?,
+    let until = wait
+        .aim()?
+        .map(|(aim, timeout)| (aim, Instant::now() + timeout));
+    let looked = match until {
+        None => view(&api, &tenant, id).await,
+        Some((aim, until)) => wait_for(&api, &tenant, id, aim, until).await,
+    };
+    let view = match looked {
+        Err(problem) if problem.is(codes::FAN_OUT) => {
+            return fanout::shown(&api, &tenant, id, until).await;
+        }
+        looked => looked?,
     };
     let history = history(&api, &view).await?;
     Ok(([JSON], message::describe(&view, &history)).into_response())
@@ -124,11 +134,19 @@ pub(crate) async fn view(api: &Api, tenant: &TenantName, id: MessageId) -> Resul
         .await?
     {
         Reply::Message(Some(view)) => Ok(view),
-        _ => Err(Problem::new(
-            codes::UNKNOWN_MESSAGE,
-            format!("message {id} is not known"),
-        )),
+        _ => match fanout::view(api, tenant, id, None).await? {
+            Some(_) => {
+                let detail = format!("message {id} is a send to many: name one of its messages");
+                Err(Problem::new(codes::FAN_OUT, detail))
+            }
+            None => Err(unknown(id)),
+        },
     }
+}
+
+pub(crate) fn unknown(id: MessageId) -> Problem {
+    let detail = format!("message {id} is not known");
+    Problem::new(codes::UNKNOWN_MESSAGE, detail)
 }
 
 pub(crate) async fn history(api: &Api, view: &View) -> Result<History, Problem> {

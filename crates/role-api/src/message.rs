@@ -53,6 +53,9 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parked_by: Option<Text<MessageId>>,
     agent: &'a str,
+    /// The send to many that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Text<MessageId>>,
     #[serde(flatten)]
     sent: Option<Sent<'a>>,
     /// None while it is not due.
@@ -87,7 +90,7 @@ struct Message<'a> {
 
 /// What stands in its accepted record.
 #[derive(Serialize)]
-struct Sent<'a> {
+pub(crate) struct Sent<'a> {
     r#type: &'a str,
     tenant: &'a str,
     sender: &'a str,
@@ -180,7 +183,9 @@ struct Timeline<'a> {
 /// The message's representation.
 pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
     let id = view.id;
+    let parent = history.accepted().map(|(_, accepted)| accepted.id);
     let mut message = Message {
+        parent: parent.filter(|parent| *parent != id).map(Text),
         id: Text(id),
         state: state(view.place),
         waiting_for: waiting_for(view),
@@ -218,6 +223,7 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
                     ..
                 },
             ) => message.not_before = Some(Text(not_before)),
+            Ok(Record::Addressed(row)) => message.not_before = row.not_before.map(Text),
             // What follows is another life.
             Ok(Record::Reprocessed { .. }) => {
                 message = Message {
@@ -287,7 +293,7 @@ fn waiting_for(view: &View) -> Option<&'static str> {
     (view.place == Place::Queued).then_some(why)
 }
 
-fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
+pub(crate) fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
     Sent {
         r#type: accepted.kind,
         tenant: accepted.tenant,
@@ -363,6 +369,16 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             bytes: Some(accepted.data.len()),
             not_before: Some(Text(not_before)),
             ..begun("accepted", accepted.at)
+        },
+        Record::FannedOut { accepted, .. } => Step {
+            sender: Some(accepted.sender),
+            bytes: Some(accepted.data.len()),
+            ..begun("sent_to_many", accepted.at)
+        },
+        Record::Addressed(row) => Step {
+            seq: (row.seq > 0).then_some(row.seq),
+            not_before: row.not_before.map(Text),
+            ..begun("accepted", row.at)
         },
         Record::Due { at, seq, .. } => Step {
             seq: Some(seq),
@@ -463,7 +479,7 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
 
 /// A value shown as text.
 #[derive(Default)]
-struct Text<T>(T);
+pub(crate) struct Text<T>(pub(crate) T);
 
 impl<T: fmt::Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -471,11 +487,11 @@ impl<T: fmt::Display> Serialize for Text<T> {
     }
 }
 
-fn json(document: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(document: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(document).expect("texts and numbers are JSON")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut to = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         write!(to, "{byte:02x}").expect("writing to memory cannot fail");

@@ -9,12 +9,14 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_access::Scope;
-use countersign_rules::delivery::{Input, LaneView, Reply};
+use countersign_rules::delivery::{Input, LabelChanges, Labels, LaneView, Reply};
 use countersign_rules::limits::OUTCOME_DETAIL_BYTES_MAX;
-use countersign_rules::{AgentName, LaneName, MessageId, TenantName};
+use countersign_rules::message::NameError;
+use countersign_rules::{AgentName, LabelName, LabelValue, LaneName, MessageId, TenantName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// `PUT /v1/agents/{agent}`: from now on it can be sent to, although it never connected.
 pub(crate) async fn register(
@@ -74,11 +76,13 @@ async fn asked<T: DeserializeOwned>(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgentChange {
-    paused: bool,
+    paused: Option<bool>,
     reason: Option<String>,
+    /// A value sets a label, null takes it away; the others stay.
+    labels: Option<BTreeMap<String, Option<String>>>,
 }
 
-/// `PATCH /v1/agents/{agent}`: holds everything back from it, or lets it go again.
+/// `PATCH /v1/agents/{agent}`: holds everything back from it, or lets it go again; changes its labels.
 pub(crate) async fn change_agent(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -86,14 +90,31 @@ pub(crate) async fn change_agent(
     request: Body,
 ) -> Result<Response, Problem> {
     let asked: Asked<AgentChange> = asked(&api, &headers, &agent, request).await?;
-    let input = Input::Pause {
-        tenant: asked.tenant.clone(),
-        agent: asked.agent.clone(),
-        paused: asked.what.paused,
-        reason: bounded(asked.what.reason)?,
-        by: asked.by,
-    };
-    operated(&api, input).await?;
+    let changes = labels(asked.what.labels.unwrap_or_default())?;
+    if asked.what.paused.is_none() && changes.is_empty() {
+        let detail = "nothing is to change: name paused or labels";
+        return Err(Problem::new(codes::FIELD, detail));
+    }
+    let reason = bounded(asked.what.reason)?;
+    if !changes.is_empty() {
+        let input = Input::Label {
+            tenant: asked.tenant.clone(),
+            agent: asked.agent.clone(),
+            changes,
+            by: asked.by.clone(),
+        };
+        operated(&api, input).await?;
+    }
+    if let Some(paused) = asked.what.paused {
+        let input = Input::Pause {
+            tenant: asked.tenant.clone(),
+            agent: asked.agent.clone(),
+            paused,
+            reason,
+            by: asked.by,
+        };
+        operated(&api, input).await?;
+    }
     shown(&api, asked.tenant, asked.agent).await
 }
 
@@ -125,6 +146,19 @@ pub(crate) async fn resume_lane(
     };
     operated(&api, input).await?;
     shown(&api, asked.tenant, asked.agent).await
+}
+
+fn labels(changes: BTreeMap<String, Option<String>>) -> Result<LabelChanges, Problem> {
+    let parsed = changes.into_iter().map(|(name, value)| {
+        let misfit = |error: NameError| {
+            let at = format!("/labels/{}", name.replace('~', "~0").replace('/', "~1"));
+            Problem::field(&at, error.to_string())
+        };
+        let value = value.map(|value| LabelValue::parse(&value)).transpose();
+        let value = value.map_err(misfit)?;
+        Ok((LabelName::parse(&name).map_err(misfit)?, value))
+    });
+    parsed.collect()
 }
 
 fn bounded(reason: Option<String>) -> Result<String, Problem> {
@@ -172,7 +206,7 @@ pub(crate) async fn replay(
     Ok((StatusCode::ACCEPTED, location, [JSON], message).into_response())
 }
 
-fn agent_name(text: &str) -> Result<AgentName, Problem> {
+pub(crate) fn agent_name(text: &str) -> Result<AgentName, Problem> {
     AgentName::parse(text)
         .map_err(|error| Problem::new(codes::FIELD, format!("{text:?} is no name: {error}")))
 }
@@ -213,9 +247,16 @@ async fn shown(api: &Api, tenant: TenantName, agent: AgentName) -> Result<Respon
         "waiting": view.waiting,
         "in_flight": view.in_flight,
         "held": view.held,
+        "labels": labels_of(&view.labels),
         "parked_lanes": parked,
     });
     Ok(([JSON], document.to_string()).into_response())
+}
+
+pub(crate) fn labels_of(labels: &Labels) -> Value {
+    let pairs = labels.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str().to_owned(), json!(value.as_str())));
+    Value::Object(pairs.collect())
 }
 
 /// A parked lane: what parked it and why, and how much waits behind that.

@@ -73,6 +73,10 @@ impl Problem {
         self
     }
 
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.0.code == code
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.0.code.status
     }
@@ -147,6 +151,12 @@ impl From<Refusal> for Problem {
             Refusal::TooLate { .. } => codes::TOO_LATE,
             Refusal::NotParked { .. } => codes::NOT_PARKED,
             Refusal::NotEnded { .. } => codes::NOT_ENDED,
+            Refusal::UnknownGroup { .. } => codes::UNKNOWN_GROUP,
+            Refusal::NobodyAddressed => codes::NOBODY,
+            Refusal::TooManyAddressed => codes::TOO_MANY,
+            Refusal::TooManyLabels { .. } => codes::LABELS,
+            Refusal::DeadlinePassed | Refusal::QuorumTooLarge { .. } => codes::QUORUM,
+            Refusal::IsFanOut { .. } => codes::FAN_OUT,
             _ => codes::FULL,
         };
         let problem = Self::new(code, refusal.to_string());

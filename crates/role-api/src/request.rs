@@ -5,9 +5,10 @@ use crate::{body, codes};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use countersign_rules::delivery::Submission;
+use countersign_rules::delivery::{Audience, FanOut, Quorum, Submission};
 use countersign_rules::{
-    AgentName, LaneName, LaneRule, MessageId, TenantName, Timestamp, TypeName, limits,
+    AgentName, GroupName, LabelName, LabelValue, LaneName, LaneRule, MessageId, TenantName,
+    Timestamp, TypeName, limits,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -58,6 +59,10 @@ pub(crate) struct SendBody<'a> {
     max_attempts: Option<u32>,
     #[serde(borrow, default)]
     lane_rule: Option<Cow<'a, str>>,
+    #[serde(default)]
+    quorum: Option<QuorumBody>,
+    #[serde(borrow, default)]
+    deadline: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -67,10 +72,33 @@ struct Target<'a> {
     agent: Option<Cow<'a, str>>,
     #[serde(default)]
     user: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    group: Option<Cow<'a, str>>,
     #[serde(default)]
-    group: Option<IgnoredAny>,
+    labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    all: Option<IgnoredAny>,
+    all: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum QuorumBody {
+    Percent(u8),
+    Count(u32),
+}
+
+/// A send as it was asked for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To one agent.
+    One(Box<Submission>),
+    /// To many.
+    Many(Box<FanOut>),
+}
+
+enum To {
+    Agent(AgentName),
+    Many(Audience),
 }
 
 /// Who sends, and what came beside the body.
@@ -133,10 +161,10 @@ pub(crate) fn read(
     bytes: &Bytes,
     sender: &Sender<'_>,
     now: Timestamp,
-) -> Result<Submission, Problem> {
+) -> Result<Asked, Problem> {
     let body: SendBody<'_> = body::parse(request)?;
     let (id, own_key) = identity(&body)?;
-    let to = agent(&body.to)?;
+    let to = target(&body.to)?;
     let kind =
         TypeName::parse(&body.kind).map_err(|error| Problem::field("/type", error.to_string()))?;
     let lane = match &body.order_key {
@@ -154,7 +182,7 @@ pub(crate) fn read(
         .expect("SHA-256 has 32 bytes");
     let key = sender.key.or(own_key.as_deref());
     let defaults = sender.types.get(&kind).copied().unwrap_or_default();
-    Ok(Submission {
+    let message = Submission {
         id,
         tenant: sender.tenant.clone(),
         key: key.map(|key| digest16(&[sender.tenant.as_str(), key])),
@@ -172,10 +200,23 @@ pub(crate) fn read(
         sender: sender.subject.to_owned(),
         content_type,
         data: bytes.slice_ref(body.data.get().as_bytes()),
-        to,
+        to: (),
         kind,
         lane,
-    })
+    };
+    let (quorum, deadline) = (quorum(&body)?, deadline(&body, now)?);
+    match to {
+        To::Many(audience) => Ok(Asked::Many(Box::new(FanOut {
+            message: message.addressed_to(audience),
+            quorum,
+            deadline,
+        }))),
+        To::Agent(_) if quorum.is_some() || deadline.is_some() => {
+            let message = "a quorum and a deadline are for a send to many";
+            Err(Problem::field("/quorum", message))
+        }
+        To::Agent(agent) => Ok(Asked::One(Box::new(message.addressed_to(agent)))),
+    }
 }
 
 /// The message's id, and the idempotency key that the body's own `id` stands for.
@@ -197,14 +238,69 @@ fn fresh_id() -> MessageId {
     MessageId(*uuid::Uuid::now_v7().as_bytes())
 }
 
-fn agent(to: &Target<'_>) -> Result<AgentName, Problem> {
-    if to.user.is_some() || to.group.is_some() || to.all.is_some() {
-        let detail = "only single agents can be addressed";
+fn target(to: &Target<'_>) -> Result<To, Problem> {
+    if to.user.is_some() {
+        let detail = "users cannot be addressed";
         return Err(Problem::new(codes::TARGET, detail));
     }
-    let agent = to.agent.as_deref();
-    let agent = agent.ok_or_else(|| Problem::field("/to", "it names no agent"))?;
-    AgentName::parse(agent).map_err(|error| Problem::field("/to/agent", error.to_string()))
+    match (&to.agent, &to.group, &to.labels, to.all) {
+        (Some(agent), None, None, None) => {
+            let agent = AgentName::parse(agent);
+            let agent = agent.map_err(|error| Problem::field("/to/agent", error.to_string()));
+            Ok(To::Agent(agent?))
+        }
+        (None, Some(group), None, None) => {
+            let group = GroupName::parse(group);
+            let group = group.map_err(|error| Problem::field("/to/group", error.to_string()));
+            Ok(To::Many(Audience::Group(group?)))
+        }
+        (None, None, Some(labels), None) => wanted(labels).map(To::Many),
+        (None, None, None, Some(true)) => Ok(To::Many(Audience::All)),
+        (None, None, None, Some(false)) => {
+            let message = "it is true, or left out";
+            Err(Problem::field("/to/all", message))
+        }
+        _ => {
+            let message = "it names one of agent, group, labels and all";
+            Err(Problem::field("/to", message))
+        }
+    }
+}
+
+fn wanted(labels: &BTreeMap<String, String>) -> Result<Audience, Problem> {
+    if labels.is_empty() || labels.len() > limits::LABELS_PER_RECIPIENT_MAX {
+        let max = limits::LABELS_PER_RECIPIENT_MAX;
+        let message = format!("it names 1 to {max} labels; for everyone, say all");
+        return Err(Problem::field("/to/labels", message));
+    }
+    let parsed = labels.iter().map(|(name, value)| {
+        let at = format!("/to/labels/{}", name.replace('~', "~0").replace('/', "~1"));
+        let misfit =
+            |error: countersign_rules::message::NameError| Problem::field(&at, error.to_string());
+        let name = LabelName::parse(name).map_err(misfit)?;
+        Ok((name, LabelValue::parse(value).map_err(misfit)?))
+    });
+    parsed.collect::<Result<_, Problem>>().map(Audience::Labels)
+}
+
+fn quorum(body: &SendBody<'_>) -> Result<Option<Quorum>, Problem> {
+    match body.quorum {
+        None => Ok(None),
+        Some(QuorumBody::Percent(percent @ 1..=100)) => Ok(Some(Quorum::Percent(percent))),
+        Some(QuorumBody::Percent(_)) => {
+            Err(Problem::field("/quorum/percent", "it is between 1 and 100"))
+        }
+        Some(QuorumBody::Count(0)) => Err(Problem::field("/quorum/count", "it is at least 1")),
+        Some(QuorumBody::Count(count)) => Ok(Some(Quorum::Count(count))),
+    }
+}
+
+/// An instant, or a time from now.
+fn deadline(body: &SendBody<'_>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    match body.deadline.as_deref().and_then(parse_duration) {
+        Some(after) => Ok(Some(now + after)),
+        None => instant("/deadline", &body.deadline),
+    }
 }
 
 fn content_type(body: &SendBody<'_>) -> Result<String, Problem> {
@@ -323,10 +419,11 @@ fn context(pointer: &'static str, text: &Option<Cow<'_, str>>) -> Result<String,
 }
 
 /// Everything the sender asked for, so that a retry is told from a reuse of its key.
-fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
+fn fingerprint(body: &SendBody<'_>, to: &To) -> [u8; 16] {
+    let (to, quorum) = (to.in_words(), body.quorum.map(QuorumBody::in_words));
     let max_attempts = body.max_attempts.map(|max| max.to_string());
     let mut asked = vec![
-        to.as_str(),
+        &to,
         &body.kind,
         body.order_key.as_deref().unwrap_or_default(),
         body.content_type.as_deref().unwrap_or_default(),
@@ -340,7 +437,33 @@ fn fingerprint(body: &SendBody<'_>, to: &AgentName) -> [u8; 16] {
     ];
     // Only where it is given, so that keys of before stand for what they stood for.
     asked.extend(body.lane_rule.as_deref());
+    asked.extend(quorum.as_deref());
+    asked.extend(body.deadline.as_deref());
     digest16(&asked)
+}
+
+impl To {
+    /// Another text for each; no agent has a name with such characters.
+    fn in_words(&self) -> Cow<'_, str> {
+        match self {
+            To::Agent(agent) => Cow::Borrowed(agent.as_str()),
+            To::Many(Audience::Group(group)) => Cow::Owned(format!("\0group\0{group}")),
+            To::Many(Audience::Labels(labels)) => {
+                let pairs = labels.iter().map(|(n, v)| format!("\0{n}\0{v}"));
+                Cow::Owned(format!("\0labels{}", pairs.collect::<String>()))
+            }
+            To::Many(Audience::All) => Cow::Borrowed("\0all"),
+        }
+    }
+}
+
+impl QuorumBody {
+    fn in_words(self) -> String {
+        match self {
+            QuorumBody::Percent(percent) => format!("\0{percent}%"),
+            QuorumBody::Count(count) => format!("\0{count}"),
+        }
+    }
 }
 
 /// The first half of a SHA-256 over texts, each behind its length.

@@ -23,10 +23,9 @@ async fn send(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Pr
     api.accepting()?;
     let sender = Sender::new(&tenant, &access.subject, headers, api.types())?;
     let bytes = body::read_json(headers, body, api.one_bytes_max()).await?;
-    let submission = request::read(body::text(&bytes)?, &bytes, &sender, api.now())?;
-    let agent = submission.to.clone();
-    let receipt = submit::submit(api.centre(), submission).await?;
-    Ok(submit::response(&receipt, agent.as_str()))
+    let asked = request::read(body::text(&bytes)?, &bytes, &sender, api.now())?;
+    let receipt = submit::submit(api.centre(), asked).await?;
+    Ok(receipt.response())
 }
 
 pub(crate) async fn batch(State(api): State<Api>, request: Request) -> Response {

@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use crate::request::Types;
 use crate::wait::Watchers;
-use crate::{codes, look, operate, orphans, send};
+use crate::{codes, fanout, groups, look, operate, orphans, send};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -102,6 +102,7 @@ impl Api {
             .route("/v1/messages/{id}", get(look::message))
             .route("/v1/messages/{id}/timeline", get(look::timeline))
             .route("/v1/messages/{id}/data", get(look::data))
+            .route("/v1/messages/{id}/children", get(fanout::children))
             .route("/v1/messages/{id}/cancel", post(operate::cancel))
             .route("/v1/messages/{id}/replay", post(operate::replay))
             .route(
@@ -113,6 +114,12 @@ impl Api {
             .route(
                 "/v1/agents/{agent}/lanes/resume",
                 post(operate::resume_lane),
+            )
+            .route("/v1/groups", get(groups::list))
+            .route("/v1/groups/{group}", get(groups::one))
+            .route(
+                "/v1/groups/{group}/members/{agent}",
+                put(groups::add).delete(groups::remove),
             )
             .route("/v1/counters", get(operate::counters))
             .route("/v1/orphan-acks", get(orphans::list))

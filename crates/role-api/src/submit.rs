@@ -1,38 +1,96 @@
 //! `POST /v1/messages`.
 
+use crate::fanout;
 use crate::problem::Problem;
+use crate::request::Asked;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_driver::{Answer, Handle};
-use countersign_rules::delivery::{Centre, Input, Receipt, Reply, Submission};
+use countersign_rules::delivery::{Centre, FanOutReceipt, Input, Receipt, Reply};
+use countersign_rules::{AgentName, MessageId};
 use std::fmt::Write;
 
-/// Brings a submission to the engine; the answer comes once it is durable.
-pub(crate) async fn submit(
-    centre: &Handle<Centre>,
-    submission: Submission,
-) -> Result<Receipt, Problem> {
-    received(bring(centre, submission).await?).await
+/// A send that is on its way to the engine.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    /// Its recipient, when it is one.
+    agent: Option<AgentName>,
+    answer: Answer<Centre>,
 }
 
-/// Brings a submission to the engine, and waits only for its place in the queue.
-pub(crate) async fn bring(
-    centre: &Handle<Centre>,
-    submission: Submission,
-) -> Result<Answer<Centre>, Problem> {
-    Ok(centre.bring(Input::Submit(Box::new(submission))).await?)
+/// What a sender is told.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    One(Receipt, AgentName),
+    Many(FanOutReceipt),
 }
 
-/// Waits for what became of a submission.
-pub(crate) async fn received(answer: Answer<Centre>) -> Result<Receipt, Problem> {
-    match answer.await? {
-        Reply::Submitted(result) => Ok(result?),
-        other => unreachable!("a submission is answered by its own reply, not {other:?}"),
+/// Brings a send to the engine; the answer comes once it is durable.
+pub(crate) async fn submit(centre: &Handle<Centre>, asked: Asked) -> Result<Accepted, Problem> {
+    bring(centre, asked).await?.received().await
+}
+
+/// Brings a send to the engine, and waits only for its place in the queue.
+pub(crate) async fn bring(centre: &Handle<Centre>, asked: Asked) -> Result<Brought, Problem> {
+    let (agent, input) = match asked {
+        Asked::One(submission) => (Some(submission.to.clone()), Input::Submit(submission)),
+        Asked::Many(fan_out) => (None, Input::FanOut(fan_out)),
+    };
+    let answer = centre.bring(input).await?;
+    Ok(Brought { agent, answer })
+}
+
+impl Brought {
+    /// Waits for what became of it.
+    pub(crate) async fn received(self) -> Result<Accepted, Problem> {
+        match (self.answer.await?, self.agent) {
+            (Reply::Submitted(result), Some(agent)) => Ok(Accepted::One(result?, agent)),
+            (Reply::FannedOut(result), _) => Ok(Accepted::Many(result?)),
+            (other, _) => unreachable!("a send is answered by its own reply, not {other:?}"),
+        }
     }
 }
 
-/// The receipt as JSON.
-pub(crate) fn receipt(receipt: &Receipt, agent: &str) -> String {
+impl Accepted {
+    pub(crate) fn is_repeated(&self) -> bool {
+        match self {
+            Accepted::One(receipt, _) => receipt.repeated,
+            Accepted::Many(receipt) => receipt.repeated,
+        }
+    }
+
+    fn id(&self) -> MessageId {
+        match self {
+            Accepted::One(receipt, _) => receipt.id,
+            Accepted::Many(receipt) => receipt.id,
+        }
+    }
+
+    /// The receipt as JSON.
+    pub(crate) fn document(&self) -> String {
+        match self {
+            Accepted::One(got, agent) => receipt(got, agent.as_str()),
+            Accepted::Many(got) => fanout::receipt(got),
+        }
+    }
+
+    /// 202 for a new message, 200 for one whose key was known.
+    pub(crate) fn response(&self) -> Response {
+        let location = format!("/v1/messages/{}", self.id());
+        let json = (header::CONTENT_TYPE, "application/json".to_owned());
+        let headers = [json, (header::LOCATION, location)];
+        let body = self.document();
+        match self.is_repeated() {
+            true => {
+                let replayed = [("idempotency-replayed", "true")];
+                (StatusCode::OK, replayed, headers, body).into_response()
+            }
+            false => (StatusCode::ACCEPTED, headers, body).into_response(),
+        }
+    }
+}
+
+fn receipt(receipt: &Receipt, agent: &str) -> String {
     let Receipt {
         id,
         position,
@@ -49,28 +107,4 @@ pub(crate) fn receipt(receipt: &Receipt, agent: &str) -> String {
     )
     .expect("writing to memory cannot fail");
     to
-}
-
-/// 202 for a new message, 200 for one whose key was known.
-pub(crate) fn response(got: &Receipt, agent: &str) -> Response {
-    let location = format!("/v1/messages/{}", got.id);
-    let json = (header::CONTENT_TYPE, "application/json".to_owned());
-    let body = receipt(got, agent);
-    if got.repeated {
-        let replayed = [("idempotency-replayed", "true")];
-        (
-            StatusCode::OK,
-            replayed,
-            [json, (header::LOCATION, location)],
-            body,
-        )
-            .into_response()
-    } else {
-        (
-            StatusCode::ACCEPTED,
-            [json, (header::LOCATION, location)],
-            body,
-        )
-            .into_response()
-    }
 }

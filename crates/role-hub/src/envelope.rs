@@ -15,7 +15,7 @@ pub fn write(to: &mut Vec<u8>, message: &Accepted<'_>, push: &Push, ack_url: &st
     let begun = write!(
         to,
         r#"{{"id":"{}","type":"{}","to":"{}","seq":{},"#,
-        push.id, message.kind, message.to, push.seq
+        push.id, message.kind, push.to, push.seq
     );
     begun.expect("writing to memory cannot fail");
     text(to, "lane", message.lane);
@@ -68,7 +68,7 @@ fn time(to: &mut Vec<u8>, name: &str, at: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use countersign_rules::MessageId;
+    use countersign_rules::{AgentName, MessageId};
     use serde_json::{Value, json};
 
     fn accepted<'a>(correlation_id: &'a str, data: &'a [u8]) -> Accepted<'a> {
@@ -105,6 +105,7 @@ mod tests {
             connection: 1,
             term: 1,
             id: MessageId([7; 16]),
+            to: AgentName::parse("lyon").unwrap(),
             accepted: 1,
             seq: 5,
             attempt: 2,

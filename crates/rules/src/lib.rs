@@ -37,5 +37,7 @@ mod hash;
 
 pub use lane::LaneRule;
 pub use machine::{Machine, Position, Step};
-pub use message::{AgentName, LaneName, MessageId, TenantName, TypeName};
+pub use message::{
+    AgentName, GroupName, LabelName, LabelValue, LaneName, MessageId, TenantName, TypeName,
+};
 pub use time::{Duration, Timestamp};

@@ -2,7 +2,7 @@
 //!
 //! At a limit a request is refused with its cause; nothing that was accepted is dropped (I17).
 
-/// Longest name of a tenant, agent, message type or lane, in bytes. Names travel in every record.
+/// Longest name of a tenant, agent, message type, lane, group or label, in bytes. Names travel in every record.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Longest idempotency key, in bytes: room for a UUID with a prefix, or a URL path.
@@ -56,3 +56,24 @@ pub const PARKED_LANES_TOLD_MAX: usize = 1000;
 /// Acknowledgements of unknown messages that are remembered to be listed; the oldest messages leave
 /// the list first. All of them stay in the journal as long as it is kept. Some 2 MB.
 pub const ORPHANS_MAX: usize = 10_000;
+
+/// Most groups one centre knows. Each stays known when its last member has left, so that its version
+/// never begins anew.
+pub const GROUPS_MAX: usize = 10_000;
+
+/// Most memberships of all groups together: they stand in every image.
+pub const MEMBERSHIPS_MAX: usize = 1_000_000;
+
+/// Most labels of one recipient.
+pub const LABELS_PER_RECIPIENT_MAX: usize = 16;
+
+/// Most recipients of one send. Its rows are one batch of records, some 1 MiB at this size, and one
+/// step of the loop, some tens of milliseconds.
+pub const RECIPIENTS_PER_SEND_MAX: usize = 10_000;
+
+/// Most sends to many that are remembered at a time, unfinished ones and those whose retention is not
+/// over.
+pub const FAN_OUTS_MAX: usize = 100_000;
+
+/// Most recipients of all remembered sends to many together: four bytes and one bit each.
+pub const FAN_OUT_ROWS_MAX: u64 = 20_000_000;

@@ -189,6 +189,25 @@ name!(
     "control characters are not allowed"
 );
 
+name!(
+    /// A group of recipients.
+    GroupName,
+    |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@'),
+    "use letters, digits, '-', '_', '.', ':' and '@'"
+);
+name!(
+    /// The name of a label that a recipient carries.
+    LabelName,
+    |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'),
+    "use letters, digits, '-', '_', '.' and '/'"
+);
+name!(
+    /// The value of a label that a recipient carries.
+    LabelValue,
+    |c| !c.is_control(),
+    "control characters are not allowed"
+);
+
 impl LaneName {
     /// The lane of messages sent without an order key: one per recipient.
     pub fn default_lane() -> Self {

@@ -52,6 +52,12 @@ pub enum Planted {
     CountDisconnects,
     /// I23: a message is tried for ever.
     PoisonForever,
+    /// I26: one of those who are addressed gets nothing.
+    SkipMember,
+    /// I26: whoever left a group is still addressed.
+    KeepMember,
+    /// N14: a quorum is said to be reached one too early.
+    QuorumTooEarly,
 }
 
 impl Planted {

@@ -124,6 +124,20 @@ impl Role for Centre {
                 };
                 world.answer_send(call, answer);
             }
+            (Ticket::Send { call }, Reply::FannedOut(result)) => {
+                let answer = match result {
+                    Ok(receipt) => {
+                        let (id, repeated) = (receipt.id, receipt.repeated);
+                        world.tell(Event::Receipt { id });
+                        Answer::Ok { id, repeated }
+                    }
+                    Err(refusal) => Answer::Refused(refusal.to_string()),
+                };
+                world.answer_send(call, answer);
+            }
+            (Ticket::Operate { number }, Reply::GroupVersion(result)) => {
+                world.operated(number, result.map(|_| ()));
+            }
             (Ticket::Operate { number }, Reply::Operated(result)) => {
                 world.operated(number, result);
             }
@@ -571,6 +585,24 @@ impl World {
                 rule: accepted.rule,
                 kind: usize::from(accepted.kind != KINDS[0]),
                 attempts_max: accepted.attempts_max,
+            },
+            Record::FannedOut {
+                number, accepted, ..
+            } => Fact::FannedOut {
+                number,
+                id: accepted.id,
+                key: accepted.key,
+                rule: accepted.rule,
+                kind: usize::from(accepted.kind != KINDS[0]),
+                attempts_max: accepted.attempts_max,
+            },
+            Record::Addressed(row) => Fact::Addressed {
+                number: row.fan_out,
+                id: row.id,
+                agent: number(row.recipient),
+                seq: row.seq,
+                expires_at: row.expires_at,
+                not_before: row.not_before,
             },
             Record::Due { at, id, seq, .. } => Fact::Due { id, seq, at },
             Record::Reprocessed {

@@ -1,7 +1,7 @@
 //! What can happen: the events of every party.
 
 use countersign_rules::ack::{Ack, AckItem, Stage};
-use countersign_rules::delivery::{Cause, End, Seq, Term, Why};
+use countersign_rules::delivery::{Cause, End, FanNo, Seq, Term, Why};
 use countersign_rules::{LaneRule, MessageId, Position, Timestamp};
 
 /// A party that keeps a store.
@@ -20,6 +20,8 @@ pub enum Host {
 pub struct Wish {
     /// The agent; one that does not exist when it is out of range.
     pub to: usize,
+    /// It is for many instead.
+    pub many: Option<Many>,
     /// The lane.
     pub lane: u8,
     /// The idempotency key.
@@ -28,6 +30,15 @@ pub struct Wish {
     pub fingerprint: [u8; 16],
     /// The body.
     pub body: bytes::Bytes,
+}
+
+/// Whom a wish for many addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Many {
+    /// The members of the one group.
+    Group,
+    /// Every agent.
+    All,
 }
 
 /// A durable record of the centre, in short.
@@ -45,6 +56,22 @@ pub enum Fact {
         rule: LaneRule,
         kind: usize,
         attempts_max: Option<u32>,
+    },
+    FannedOut {
+        number: FanNo,
+        id: MessageId,
+        key: [u8; 16],
+        rule: LaneRule,
+        kind: usize,
+        attempts_max: Option<u32>,
+    },
+    Addressed {
+        number: FanNo,
+        id: MessageId,
+        agent: usize,
+        seq: Seq,
+        expires_at: Option<Timestamp>,
+        not_before: Option<Timestamp>,
     },
     Offered {
         id: MessageId,
@@ -321,6 +348,8 @@ impl Event {
             Event::Recorded {
                 fact:
                     Fact::Accepted { id, .. }
+                    | Fact::FannedOut { id, .. }
+                    | Fact::Addressed { id, .. }
                     | Fact::Offered { id, .. }
                     | Fact::Due { id, .. }
                     | Fact::Reprocessed { id, .. }

@@ -7,7 +7,7 @@ use crate::event::{Event, Fact, Host, Wish};
 use crate::lanes::{Lanes, Life};
 use crate::scenario::ATTEMPTS_MAX;
 use countersign_rules::ack::{Ack, AckItem, Stage};
-use countersign_rules::delivery::{End, Seq, Term, Why};
+use countersign_rules::delivery::{End, FanNo, Seq, Term, Why};
 use countersign_rules::{LaneRule, MessageId, Position, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +61,17 @@ pub struct Message {
     pub started: bool,
 }
 
+/// What is known of a send to many.
+#[derive(Clone, Copy, Debug)]
+pub struct FanOut {
+    /// Its id.
+    pub id: MessageId,
+    /// What a failure means for a lane.
+    pub rule: LaneRule,
+    /// Attempts that each message may have.
+    pub attempts_max: u32,
+}
+
 /// What is known of one agent.
 #[derive(Clone, Debug, Default)]
 pub struct Agent {
@@ -109,6 +120,8 @@ pub struct History {
     pub cancelled: BTreeSet<MessageId>,
     /// Accepted messages.
     pub messages: BTreeMap<MessageId, Message>,
+    /// Sends to many.
+    pub fan_outs: BTreeMap<FanNo, FanOut>,
     /// Which message a key stands for.
     pub keys: BTreeMap<[u8; 16], MessageId>,
     /// Agents by number.
@@ -166,6 +179,29 @@ pub fn said(agent: usize, item: &AckItem) -> Said {
         item.generation,
         item.occurred_at,
     )
+}
+
+impl Message {
+    fn new(request: usize, agent: usize, seq: Seq, rule: LaneRule) -> Self {
+        Self {
+            request,
+            agent,
+            generation: 1,
+            for_later: false,
+            rule,
+            attempts_max: 0,
+            seq,
+            expires_at: None,
+            offers: 0,
+            last_offer: 0,
+            pushed: BTreeSet::new(),
+            overdue: 0,
+            received: false,
+            end: None,
+            committed: false,
+            started: false,
+        }
+    }
 }
 
 impl History {
@@ -273,6 +309,20 @@ impl History {
         self.events.push((at, event));
     }
 
+    /// Whether a durable record tells of this message, or of this send to many.
+    pub(crate) fn knows(&self, id: MessageId) -> bool {
+        let mut fan_outs = self.fan_outs.values();
+        self.messages.contains_key(&id) || fan_outs.any(|fan_out| fan_out.id == id)
+    }
+
+    fn accept(&mut self, id: MessageId, message: Message) {
+        if message.seq > 0 {
+            let waiting = &mut self.agents[message.agent].waiting;
+            waiting.insert(message.seq, id);
+        }
+        self.messages.insert(id, message);
+    }
+
     fn confirm(&mut self, request: usize, id: MessageId, number: usize) {
         let known = &mut self.requests[request];
         known.id = Some(id);
@@ -280,19 +330,23 @@ impl History {
             return;
         }
         known.ok = Some(number);
-        let (to, lane) = (known.wish.to, known.wish.lane);
+        let lane = known.wish.lane;
         // What was sent for later, or is done once more, was in nobody's way when it was confirmed.
-        let is_under_way = |m: &&Message| m.end.is_none() && !m.for_later && m.generation == 1;
-        let Some(message) = self.messages.get(&id).filter(is_under_way) else {
-            return;
-        };
-        if !message.committed {
-            let lanes = &mut self.agents[to].uncommitted;
-            lanes.entry(lane).or_default().insert(id);
-        }
-        if !message.started {
-            let lanes = &mut self.agents[to].unstarted;
-            lanes.entry(lane).or_default().insert(id);
+        let is_under_way = |m: &Message| m.end.is_none() && !m.for_later && m.generation == 1;
+        let of_many = known.wish.many.is_some();
+        let messages = self.messages.iter();
+        let confirmed = messages.filter(|(of, message)| match of_many {
+            true => message.request == request && is_under_way(message),
+            false => **of == id && is_under_way(message),
+        });
+        for (id, message) in confirmed {
+            let agent = &mut self.agents[message.agent];
+            if !message.committed {
+                agent.uncommitted.entry(lane).or_default().insert(*id);
+            }
+            if !message.started {
+                agent.unstarted.entry(lane).or_default().insert(*id);
+            }
         }
     }
 
@@ -334,33 +388,56 @@ impl History {
                 attempts_max,
             } => {
                 let request = self.submitted.get(&id).copied().unwrap_or_default();
-                self.messages.insert(
-                    id,
-                    Message {
-                        request,
-                        agent,
-                        generation: 1,
-                        for_later,
-                        rule,
-                        attempts_max: attempts_max.unwrap_or(ATTEMPTS_MAX[kind]),
-                        seq,
-                        expires_at,
-                        offers: 0,
-                        last_offer: 0,
-                        pushed: BTreeSet::new(),
-                        overdue: 0,
-                        received: false,
-                        end: None,
-                        committed: false,
-                        started: false,
-                    },
-                );
-                if seq > 0 {
-                    self.agents[agent].waiting.insert(seq, id);
-                }
+                let message = Message {
+                    for_later,
+                    expires_at,
+                    attempts_max: attempts_max.unwrap_or(ATTEMPTS_MAX[kind]),
+                    ..Message::new(request, agent, seq, rule)
+                };
+                self.accept(id, message);
                 if key != [0; 16] {
                     self.keys.insert(key, id);
                 }
+            }
+            Fact::FannedOut {
+                number,
+                id,
+                key,
+                rule,
+                kind,
+                attempts_max,
+            } => {
+                let fan_out = FanOut {
+                    id,
+                    rule,
+                    attempts_max: attempts_max.unwrap_or(ATTEMPTS_MAX[kind]),
+                };
+                self.fan_outs.insert(number, fan_out);
+                if key != [0; 16] {
+                    self.keys.insert(key, id);
+                }
+            }
+            Fact::Addressed {
+                number,
+                id,
+                agent,
+                seq,
+                expires_at,
+                not_before,
+            } => {
+                let fan_out = self.fan_outs[&number];
+                let request = self.submitted[&fan_out.id];
+                self.submitted.insert(id, request);
+                if let Some(not_before) = not_before {
+                    self.not_before.insert(id, not_before);
+                }
+                let message = Message {
+                    for_later: not_before.is_some(),
+                    expires_at,
+                    attempts_max: fan_out.attempts_max,
+                    ..Message::new(request, agent, seq, fan_out.rule)
+                };
+                self.accept(id, message);
             }
             Fact::Due { id, seq, .. } => {
                 self.not_before.remove(&id);

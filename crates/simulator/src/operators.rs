@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Host};
 use crate::node::Ticket;
-use crate::world::{Happening, MS, World, agent_name, agent_number, lane_name, tenant};
+use crate::world::{Happening, MS, World, agent_name, agent_number, group_name, lane_name, tenant};
 use countersign_rules::MessageId;
 use countersign_rules::delivery::{Centre, Input, Refusal};
 
@@ -13,6 +13,7 @@ enum Act {
     Reprocess(MessageId),
     Pause(usize, bool),
     ResumeLane(usize, u8),
+    Member(usize, bool),
 }
 
 /// The operator, and the decision that it awaits.
@@ -50,6 +51,13 @@ impl World {
                     reason: String::new(),
                     by,
                 },
+                Act::Member(agent, member) => Input::ChangeMember {
+                    tenant: tenant(),
+                    group: group_name(),
+                    agent: agent_name(agent),
+                    member,
+                    by,
+                },
                 Act::Pause(agent, paused) => Input::Pause {
                     tenant: tenant(),
                     agent: agent_name(agent),
@@ -72,12 +80,14 @@ impl World {
             return paused.or_else(|| self.some_parked_lane());
         }
         let agent = self.random.below(self.agents.len() as u64) as usize;
-        match self.random.below(12) {
+        match self.random.below(15) {
             0..4 => Some(Act::Cancel(self.some_message(false)?)),
             4..7 => Some(Act::Reprocess(self.some_message(true)?)),
             7 => Some(Act::Pause(agent, true)),
             8 => self.some_parked_lane(),
             9 => Some(Act::Reprocess(self.what_parked_a_lane()?)),
+            10 | 11 => Some(Act::Member(agent, true)),
+            12 => Some(Act::Member(agent, false)),
             _ => self
                 .operator
                 .paused

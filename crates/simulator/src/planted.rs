@@ -106,6 +106,9 @@ pub const PLANTED: &[PlantedBug] = &[
         InRules::CancelWithoutRecord,
     ),
     rules("push-before-due", Invariant::I25, InRules::PushBeforeDue),
+    rules("skip-member", Invariant::I26, InRules::SkipMember),
+    rules("keep-member", Invariant::I26, InRules::KeepMember),
+    rules("quorum-too-early", Invariant::I26, InRules::QuorumTooEarly),
     rules(
         "cursor-before-acks",
         Invariant::I18,

@@ -1,12 +1,12 @@
 //! Senders: one message after the other, the same key again when no answer comes.
 
 use crate::centre::not_taken;
-use crate::event::{Event, Host, Wish};
+use crate::event::{Event, Host, Many, Wish};
 use crate::node::Ticket;
 use crate::scenario::Rules;
-use crate::world::{Happening, MS, SECOND, World, agent_name, lane_name, tenant};
+use crate::world::{Happening, MS, SECOND, World, agent_name, group_name, lane_name, tenant};
 use bytes::Bytes;
-use countersign_rules::delivery::{Centre, Input, Submission};
+use countersign_rules::delivery::{Audience, Centre, FanOut, Input, Quorum, Submission};
 use countersign_rules::limits::BODY_BYTES_MAX;
 use countersign_rules::message::TypeName;
 use countersign_rules::{LaneRule, MessageId};
@@ -50,6 +50,9 @@ struct Plan {
     attempts_max: Option<u32>,
     kind: &'static str,
     rule: LaneRule,
+    quorum: Option<Quorum>,
+    /// Until when the quorum has to be there.
+    patience: Option<Duration>,
 }
 
 /// One call of the send API.
@@ -124,6 +127,7 @@ impl World {
         let room = 1 + self.random.below(150) as usize;
         let mut wish = Wish {
             to: self.random.below(agents) as usize,
+            many: None,
             lane: self.random.below(self.scenario.lanes.into()) as u8,
             key: keyed.then_some(key),
             fingerprint,
@@ -133,7 +137,9 @@ impl World {
             )),
         };
         let odd = self.random.below(100);
-        if odd < 2 {
+        if (9..19).contains(&odd) {
+            wish.many = Some([Many::Group, Many::All][self.random.below(2) as usize]);
+        } else if odd < 2 {
             wish.to = self.scenario.agents;
         } else if odd < 3 {
             wish.body = Bytes::from(vec![b' '; BODY_BYTES_MAX + 1]);
@@ -149,6 +155,8 @@ impl World {
         let life_s = 1 + self.random.below(30);
         let attempts = 1 + self.random.below(4) as u32;
         let wait_ms = 1 + self.random.below(20_000);
+        let percent = 1 + self.random.below(100) as u8;
+        let patience_ms = 1 + self.random.below(30_000);
         Plan {
             wish,
             life: self.chance(10).then(|| Duration::from_secs(life_s)),
@@ -156,6 +164,8 @@ impl World {
             attempts_max: self.chance(20).then_some(attempts),
             kind: KINDS[self.random.below(2) as usize],
             rule: self.some_rule(),
+            quorum: self.chance(60).then_some(Quorum::Percent(percent)),
+            patience: self.chance(60).then(|| Duration::from_millis(patience_ms)),
         }
     }
 
@@ -211,7 +221,17 @@ impl World {
             content_type: String::new(),
             data: plan.wish.body,
         };
-        let input = Input::Submit(Box::new(submission));
+        let input = match plan.wish.many {
+            None => Input::Submit(Box::new(submission)),
+            Some(many) => Input::FanOut(Box::new(FanOut {
+                message: submission.addressed_to(match many {
+                    Many::Group => Audience::Group(group_name()),
+                    Many::All => Audience::All,
+                }),
+                quorum: plan.quorum,
+                deadline: plan.patience.map(|patience| now + patience),
+            })),
+        };
         let given = self.give::<Centre>(Host::Centre, input, Ticket::Send { call });
         if let Some(answer) = not_taken(given) {
             self.answer_send(call, answer);

@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use countersign_journal::sim::Random;
 use countersign_rules::ack::{Ack, AckItem, AckStore};
 use countersign_rules::delivery::{Centre, Input};
-use countersign_rules::message::{AgentName, LaneName, TenantName};
+use countersign_rules::message::{AgentName, GroupName, LaneName, TenantName};
 use countersign_rules::{MessageId, Position, Timestamp};
 use std::collections::BTreeMap;
 
@@ -430,6 +430,11 @@ pub(crate) fn tenant() -> TenantName {
 /// Name of an agent; one that nobody registered when out of range.
 pub(crate) fn agent_name(number: usize) -> AgentName {
     AgentName::parse(&format!("agent-{number}")).expect("the name is good")
+}
+
+/// Name of the one group.
+pub(crate) fn group_name() -> GroupName {
+    GroupName::parse("some").expect("the name is good")
 }
 
 /// Name of a lane.

@@ -1,12 +1,12 @@
-//! `agents get`, `pause`, `resume` and `resume-lane`.
+//! `agents get`, `pause`, `resume`, `label` and `resume-lane`.
 
 use super::messages::fields;
 use crate::cli::Agents;
 use crate::client::{Client, block_on};
-use crate::exit::Outcome;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Agents, output: Output) -> Outcome {
@@ -23,6 +23,14 @@ pub(crate) fn run(args: &Agents, output: Output) -> Outcome {
         Agents::Resume { agent, server } => {
             let change = json!({ "paused": false });
             ("resume", agent, server, Method::PATCH, Some(change))
+        }
+        Agents::Label {
+            agent,
+            labels,
+            server,
+        } => {
+            let change = json!({ "labels": labels_of(labels)? });
+            ("label", agent, server, Method::PATCH, Some(change))
         }
         Agents::ResumeLane {
             agent,
@@ -45,4 +53,26 @@ pub(crate) fn run(args: &Agents, output: Output) -> Outcome {
     let answer = block_on(client.send(&format!("{doing} agent {agent}"), request))?;
     output.answer(&answer.body, || fields(&answer.body));
     Ok(ExitCode::SUCCESS)
+}
+
+/// `NAME=VALUE` sets a label, `NAME-` takes it away.
+fn labels_of(words: &[String]) -> Result<Value, Failure> {
+    let mut labels = Map::new();
+    for word in words {
+        let (name, value) = match (word.split_once('='), word.strip_suffix('-')) {
+            (Some((name, value)), _) => (name, Value::from(value)),
+            (None, Some(name)) => (name, Value::Null),
+            (None, None) => {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "E-USAGE",
+                    format!("{word:?} is no label"),
+                    "write NAME=VALUE to give one, NAME- to take it away",
+                    "countersign agents label --help",
+                ));
+            }
+        };
+        labels.insert(name.to_owned(), value);
+    }
+    Ok(Value::Object(labels))
 }

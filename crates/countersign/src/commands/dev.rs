@@ -162,7 +162,8 @@ fn context(args: &Dev, data: &Path, config: &Config) -> Result<DevContext, Failu
         scopes: Scopes::NONE
             .with(Scope::Send)
             .with(Scope::Read)
-            .with(Scope::Operate),
+            .with(Scope::Operate)
+            .with(Scope::Admin),
         ttl: TOKEN_TTL,
     };
     let issued = issuer

@@ -1,16 +1,28 @@
-//! `messages get`, `timeline`, `cancel` and `replay`.
+//! `messages get`, `timeline`, `children`, `cancel` and `replay`.
 
 use crate::cli::Messages;
 use crate::client::{Client, block_on};
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::output::Output;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Messages, output: Output) -> Outcome {
+    if let Messages::Children {
+        id,
+        missing,
+        server,
+    } = args
+    {
+        let children = block_on(children(&Client::new(server)?, id, *missing))?;
+        let document = json!({ "id": id, "children": children });
+        output.answer(&document, || lines(&children));
+        return Ok(ExitCode::SUCCESS);
+    }
     let (doing, method, id, server, step) = match args {
         Messages::Get { id, server } => ("look at", Method::GET, id, server, ""),
+        Messages::Children { .. } => unreachable!("they were listed above"),
         Messages::Timeline { id, server } => ("look at", Method::GET, id, server, "/timeline"),
         Messages::Cancel { id, server } => ("cancel", Method::POST, id, server, "/cancel"),
         Messages::Replay { id, server } => ("replay", Method::POST, id, server, "/replay"),
@@ -24,6 +36,33 @@ pub(crate) fn run(args: &Messages, output: Output) -> Outcome {
         _ => fields(&answer.body),
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every page of the messages of a send to many.
+async fn children(client: &Client, id: &str, missing: bool) -> Result<Vec<Value>, Failure> {
+    let only = if missing { "?only=missing" } else { "" };
+    let mut next = Some(format!("/v1/messages/{id}/children{only}"));
+    let mut children = Vec::new();
+    while let Some(path) = next {
+        let request = client.request(Method::GET, &path);
+        let answer = client.send("list the messages", request).await?;
+        children.extend(
+            answer.body["children"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
+        );
+        next = answer.body["next"].as_str().map(str::to_owned);
+    }
+    Ok(children)
+}
+
+fn lines(children: &[Value]) -> String {
+    let line = |child: &Value| {
+        let text = |name: &str| plain(&child[name]);
+        format!("{}  {:<13} {}", text("id"), text("state"), text("agent"))
+    };
+    children.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Every field on a line of its own, in the order of the document.

@@ -2,11 +2,12 @@
 
 use crate::cli::Send;
 use crate::client::{Client, block_on};
+use crate::commands::send_many;
 use crate::durations::parse_duration;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Output};
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,11 +47,23 @@ async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Out
                 "{} {id} (sent before with this key)",
                 state_of(&answer.body)
             ),
-            false => format!("accepted {id}"),
+            false => match answer.body["addressed"].as_u64() {
+                Some(addressed) => format!("accepted {id} for {addressed} agents"),
+                None => format!("accepted {id}"),
+            },
         });
         return Ok(ExitCode::SUCCESS);
     };
     output.progress(&format!("{:<13} {id}", "accepted"));
+    if !answer.body["addressed"].is_null() {
+        let whole = send_many::follow(client, &id, timeout, begun, output).await?;
+        if output.json {
+            output::say(&whole);
+        } else if output.quiet {
+            output::say(&id);
+        }
+        return Ok(send_many::ended(&whole, &id, output));
+    }
     let last = follow(client, &id, until, timeout, begun, output).await?;
     if output.json {
         output::say(&last);
@@ -184,10 +197,13 @@ fn ended(message: &Value, until: &str, id: &str, client: &Client, output: Output
 
 fn body(args: &Send) -> Result<Value, Failure> {
     let mut body = Map::new();
-    body.insert("to".to_owned(), json!({ "agent": args.to }));
-    body.insert("type".to_owned(), json!(args.kind));
+    let to = send_many::target(&args.to).map_err(|why| usage("--to", why))?;
+    body.insert("to".to_owned(), to);
+    body.insert("type".to_owned(), Value::from(args.kind.clone()));
     let (data, content_type) = data(args)?;
     body.insert("data".to_owned(), data);
+    let quorum = args.quorum.as_deref().map(send_many::quorum).transpose();
+    let quorum = quorum.map_err(|why| usage("--quorum", why))?;
     let mut optional = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
@@ -198,6 +214,8 @@ fn body(args: &Send) -> Result<Value, Failure> {
     optional("expires_in", args.expires.clone().map(Value::from));
     optional("not_before", args.not_before.clone().map(Value::from));
     optional("max_attempts", args.max_attempts.map(Value::from));
+    optional("quorum", quorum);
+    optional("deadline", args.deadline.clone().map(Value::from));
     optional("lane_rule", args.lane_rule.clone().map(Value::from));
     Ok(Value::Object(body))
 }

@@ -11,7 +11,9 @@ impl Record<'_> {
         match self {
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
-            | Record::AcceptedUnder { accepted, .. } => Some((accepted.id, 0)),
+            | Record::AcceptedUnder { accepted, .. }
+            | Record::FannedOut { accepted, .. } => Some((accepted.id, 0)),
+            Record::Addressed(row) => Some((row.id, row.accepted)),
             Record::Offered { id, previous, .. }
             | Record::Overdue { id, previous, .. }
             | Record::Stored { id, previous, .. }

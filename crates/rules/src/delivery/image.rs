@@ -1,5 +1,6 @@
 //! The centre's state as an image, and back.
 
+use super::fanout::{FanOuts, FanOutsImage};
 use super::messages::{Blocks, Messages, Standing};
 use super::record::RecipientNo;
 use super::state::State;
@@ -11,12 +12,15 @@ impl State {
     pub(super) fn image(&self) -> StateImage {
         StateImage {
             others: crate::record::encode(self, Vec::new()),
+            fan_outs: self.fan_outs.image(),
             messages: self.messages.image(),
         }
     }
 
     pub(super) fn load(image: &[u8]) -> Result<Self, RecordError> {
         let (mut state, rest): (Self, _) = crate::record::decode_first(image)?;
+        let (fan_outs, rest) = FanOuts::load(rest)?;
+        state.fan_outs = fan_outs;
         state.messages = Messages::load(rest)?;
         for (number, queue) in state.recipients.iter().enumerate() {
             if queue.named {
@@ -50,12 +54,14 @@ impl State {
 #[derive(Debug)]
 pub struct StateImage {
     others: Vec<u8>,
+    fan_outs: FanOutsImage,
     messages: Blocks,
 }
 
 impl Image for StateImage {
     fn write(&self, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.others);
+        *to = self.fan_outs.write(core::mem::take(to));
         *to = self.messages.write(core::mem::take(to));
     }
 }

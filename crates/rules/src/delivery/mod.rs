@@ -17,6 +17,8 @@ mod about;
 mod acks;
 mod archive;
 mod ends;
+mod fanout;
+mod groups;
 mod image;
 mod lanes;
 mod messages;
@@ -24,10 +26,13 @@ mod operate;
 mod orphans;
 mod presence;
 mod questions;
+mod quorum;
 mod recipient;
 mod record;
+mod refusal;
 mod retention;
 mod state;
+mod submission;
 mod submit;
 mod window;
 
@@ -35,18 +40,23 @@ mod window;
 mod tests;
 
 pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_name};
+pub use fanout::{EndCounts, FanOut, FanOutReceipt, child_id};
+pub use groups::{Audience, GroupSummary, GroupView, LabelChanges, Labels};
 pub use image::StateImage;
 pub use orphans::{OrphanAck, OrphanPage};
+pub use quorum::{ChildView, Children, FanOutView, Quorum, Verdict};
 pub use record::{
-    Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted, decode_record,
+    Accepted, Addressed, Cause, End, FanNo, RecipientNo, Record, Seq, Term, Why, decode_accepted,
+    decode_record,
 };
+pub use refusal::Refusal;
 pub use state::{Counters, State};
+pub use submission::Submission;
 
 use crate::ack::{Ack, Outcome};
-use crate::lane::LaneRule;
 use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
-use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
+use crate::message::{AgentName, GroupName, LaneName, MessageId, TenantName};
 use crate::planted::Planted;
 use crate::record::RecordError;
 use crate::site::{ParkedLane, Resumed};
@@ -114,55 +124,64 @@ impl Default for Policy {
     }
 }
 
-/// A message to accept.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// The id it will have; made by the caller, because rules have no randomness.
-    pub id: MessageId,
-    /// The sender's tenant.
-    pub tenant: TenantName,
-    /// The recipient.
-    pub to: AgentName,
-    /// Its type.
-    pub kind: TypeName,
-    /// Its lane.
-    pub lane: LaneName,
-    /// What its failure means for the messages behind it in its lane.
-    pub rule: LaneRule,
-    /// Digest of tenant and idempotency key, when there is a key.
-    pub key: Option<[u8; 16]>,
-    /// Digest of everything the sender asked for.
-    pub fingerprint: [u8; 16],
-    /// SHA-256 of `data`.
-    pub body_sha256: [u8; 32],
-    /// End of its life.
-    pub expires_at: Option<Timestamp>,
-    /// It is pushed at this instant or later, behind what waits by then.
-    pub not_before: Option<Timestamp>,
-    /// Attempts at the site before it is dead.
-    pub attempts_max: Option<u32>,
-    /// See [`Accepted::correlation_id`].
-    pub correlation_id: String,
-    /// See [`Accepted::causation_id`].
-    pub causation_id: String,
-    /// See [`Accepted::traceparent`].
-    pub traceparent: String,
-    /// See [`Accepted::tracestate`].
-    pub tracestate: String,
-    /// Subject of the sender's token.
-    pub sender: String,
-    /// See [`Accepted::content_type`].
-    pub content_type: String,
-    /// The body: raw JSON.
-    pub data: Bytes,
-}
-
 /// What can happen to the centre.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
     /// A sender wants a message delivered. Answered by [`Reply::Submitted`].
     Submit(Box<Submission>),
+    /// A sender wants a message delivered to many. Answered by [`Reply::FannedOut`].
+    FanOut(Box<FanOut>),
+    /// Somebody asks about a send to many. Answered by [`Reply::FanOut`].
+    LookFanOut {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The send.
+        id: MessageId,
+        /// Which of its messages are to be shown.
+        children: Option<Children>,
+    },
+    /// Somebody makes a recipient a member of a group, or no longer one. Answered by
+    /// [`Reply::GroupVersion`].
+    ChangeMember {
+        /// Their tenant.
+        tenant: TenantName,
+        /// The group.
+        group: GroupName,
+        /// The recipient.
+        agent: AgentName,
+        /// Whether it is a member.
+        member: bool,
+        /// Who: the subject of the token.
+        by: String,
+    },
+    /// Somebody asks about a group. Answered by [`Reply::Group`].
+    LookGroup {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        group: GroupName,
+    },
+    /// Somebody asks for the groups of a tenant, by name. Answered by [`Reply::Groups`].
+    LookGroups {
+        /// The tenant.
+        tenant: TenantName,
+        /// Those behind this one.
+        after: Option<GroupName>,
+        /// How many.
+        at_most: usize,
+    },
+    /// Somebody changes the labels of a recipient. Answered by [`Reply::Operated`].
+    Label {
+        /// Its tenant.
+        tenant: TenantName,
+        /// Its name.
+        agent: AgentName,
+        /// What changes.
+        changes: LabelChanges,
+        /// Who: the subject of the token.
+        by: String,
+    },
     /// An operator makes a recipient known. Answered by [`Reply::Registered`].
     Register {
         /// Its tenant.
@@ -368,6 +387,8 @@ pub struct Push {
     pub term: Term,
     /// The message.
     pub id: MessageId,
+    /// Its recipient.
+    pub to: AgentName,
     /// Where its [`Accepted`] record (or the [`Record::Carried`] around it) stands.
     pub accepted: Position,
     /// Its number among the recipient's messages.
@@ -384,6 +405,16 @@ pub struct Push {
 pub enum Reply {
     /// To [`Input::Submit`].
     Submitted(Result<Receipt, Refusal>),
+    /// To [`Input::FanOut`].
+    FannedOut(Result<FanOutReceipt, Refusal>),
+    /// To [`Input::LookFanOut`].
+    FanOut(Option<Box<FanOutView>>),
+    /// To [`Input::ChangeMember`].
+    GroupVersion(Result<u64, Refusal>),
+    /// To [`Input::LookGroup`].
+    Group(Option<GroupView>),
+    /// To [`Input::LookGroups`].
+    Groups(Vec<GroupSummary>),
     /// To [`Input::Register`].
     Registered(Result<(), Refusal>),
     /// To [`Input::Connect`].
@@ -392,7 +423,8 @@ pub enum Reply {
     Ready(Option<Welcome>),
     /// To [`Input::Look`].
     Message(Option<View>),
-    /// To [`Input::Cancel`], [`Input::Reprocess`], [`Input::Pause`] and [`Input::ResumeLane`].
+    /// To [`Input::Cancel`], [`Input::Reprocess`], [`Input::Pause`], [`Input::Label`] and
+    /// [`Input::ResumeLane`].
     Operated(Result<(), Refusal>),
     /// To [`Input::LookAgent`].
     Agent(Option<AgentView>),
@@ -421,82 +453,6 @@ pub struct Receipt {
     pub repeated: bool,
     /// Whether the recipient was connected and ready.
     pub online: bool,
-}
-
-/// Why an input was refused. Nothing was recorded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Nobody registered this recipient and it never connected.
-    #[error("recipient {agent} is not known")]
-    UnknownRecipient {
-        /// The name given.
-        agent: AgentName,
-    },
-    /// The key was used for something else.
-    #[error("the idempotency key was used before for message {id} with another content")]
-    KeyReused {
-        /// The message it was used for.
-        id: MessageId,
-    },
-    /// Another message has this id, and no key says that it is the same one.
-    #[error("there is another message with the id {id}")]
-    IdTaken {
-        /// The id.
-        id: MessageId,
-    },
-    /// The body is over the limit.
-    #[error("the body has {bytes} bytes, at most {bytes_max} are allowed")]
-    BodyTooLarge {
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// The store holds as many unfinished messages as it may.
-    #[error("the store holds {pending} unfinished messages, which is its limit")]
-    Full {
-        /// How many.
-        pending: u64,
-    },
-    /// The store knows as many recipients as it may.
-    #[error("the store knows {recipients} recipients, which is its limit")]
-    TooManyRecipients {
-        /// How many.
-        recipients: usize,
-    },
-    /// The life of the message is over already.
-    #[error("the message would expire before it is accepted")]
-    AlreadyExpired,
-    /// The token's life is over.
-    #[error("the token has expired")]
-    TokenExpired,
-    /// There is no such message, or it is another tenant's.
-    #[error("message {id} is not known")]
-    UnknownMessage {
-        /// The id given.
-        id: MessageId,
-    },
-    /// It cannot be taken back any more.
-    #[error("it is too late to cancel message {id}: {why}")]
-    TooLate {
-        /// The message.
-        id: MessageId,
-        /// What has happened to it.
-        why: &'static str,
-    },
-    /// No such lane is parked.
-    #[error("lane {lane:?} is not parked")]
-    NotParked {
-        /// The lane given.
-        lane: LaneName,
-    },
-    /// It is still under way, so that doing it once more would do it twice.
-    #[error("message {id} has not ended")]
-    NotEnded {
-        /// The message.
-        id: MessageId,
-    },
 }
 
 /// The answer to a client that is ready.
@@ -594,6 +550,8 @@ pub struct AgentView {
     pub in_flight: u64,
     /// Messages that are not due, or held in parked lanes and never pushed.
     pub held: u64,
+    /// The labels it carries.
+    pub labels: Labels,
     /// Its parked lanes.
     pub parked: Vec<LaneView>,
 }
@@ -668,6 +626,40 @@ impl Machine for Centre {
     fn step(&mut self, input: Input, now: Timestamp, out: &mut Out<Self>) {
         let reply = match input {
             Input::Submit(message) => Reply::Submitted(self.submit(&message, now, out)),
+            Input::FanOut(fan_out) => Reply::FannedOut(self.fan_out(&fan_out, now, out)),
+            Input::LookFanOut {
+                tenant,
+                id,
+                children,
+            } => Reply::FanOut(self.look_fan_out(&tenant, id, children, out).map(Box::new)),
+            Input::ChangeMember {
+                tenant,
+                group,
+                agent,
+                member,
+                by,
+            } => Reply::GroupVersion(self.change_member(
+                (&tenant, &group),
+                &agent,
+                member,
+                &by,
+                now,
+                out,
+            )),
+            Input::LookGroup { tenant, group } => {
+                Reply::Group(self.state.group_view(&tenant, &group))
+            }
+            Input::LookGroups {
+                tenant,
+                after,
+                at_most,
+            } => Reply::Groups(self.state.groups_of(&tenant, after.as_ref(), at_most)),
+            Input::Label {
+                tenant,
+                agent,
+                changes,
+                by,
+            } => Reply::Operated(self.label(&tenant, &agent, &changes, &by, now, out)),
             Input::Register { tenant, agent } => {
                 Reply::Registered(self.known_or_new(&tenant, &agent, now, out).map(|_| ()))
             }
@@ -779,6 +771,7 @@ impl Machine for Centre {
                 Reply::Done
             }
         };
+        self.judge_quorums(now, out);
         self.archive_old(now, out);
         out.reply(reply);
     }
@@ -786,7 +779,12 @@ impl Machine for Centre {
     fn grows(input: &Input) -> bool {
         matches!(
             input,
-            Input::Submit(_) | Input::Register { .. } | Input::Reprocess { .. }
+            Input::Submit(_)
+                | Input::FanOut(_)
+                | Input::Register { .. }
+                | Input::ChangeMember { member: true, .. }
+                | Input::Label { .. }
+                | Input::Reprocess { .. }
         )
     }
 
@@ -795,6 +793,9 @@ impl Machine for Centre {
         self.enqueue_due(now, out);
         self.release_lanes(now, out);
         self.push_overdue(now, out);
+        self.judge_quorums(now, out);
+        self.miss_quorums(now, out);
+        self.age_fan_outs(now, out);
         self.age_out(now, out);
         self.archive_old(now, out);
         self.look_at_tokens(now, out);

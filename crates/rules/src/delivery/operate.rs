@@ -126,6 +126,10 @@ impl Centre {
         id: MessageId,
         out: &mut Out<Self>,
     ) -> Result<Message, Refusal> {
+        let fan_out = self.state.fan_outs.by_id(id);
+        if fan_out.is_some_and(|fan_out| fan_out.tenant == *tenant) {
+            return Err(Refusal::IsFanOut { id });
+        }
         let message = self.known(id, out);
         let is_theirs = |message: &Message| self.state.queue(message.recipient).tenant == *tenant;
         let message = message.filter(is_theirs);

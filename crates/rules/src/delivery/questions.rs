@@ -59,6 +59,11 @@ impl State {
         Some(place_of(self.message(id)?))
     }
 
+    /// Whether a send to many is known by this id.
+    pub fn is_fan_out(&self, id: MessageId) -> bool {
+        self.fan_outs.by_id(id).is_some()
+    }
+
     /// Unfinished messages of `agent`.
     pub fn waiting(&self, tenant: &TenantName, agent: &AgentName) -> usize {
         self.number_of(tenant, agent)
@@ -163,6 +168,7 @@ impl State {
             waiting: queue.waiting,
             in_flight: queue.in_flight.len() as u64,
             held: queue.held + queue.in_lanes,
+            labels: self.groups.labels_of(recipient),
             parked: self.lanes_of(recipient).collect(),
         })
     }
@@ -212,8 +218,10 @@ impl State {
 
     /// Whether the retention clock has to be moved on for somebody who waits for it.
     pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
-        (self.finished.first.is_some() || !self.archived.is_empty())
-            && self.clock.is_due(now, retention)
+        let waits = self.finished.first.is_some()
+            || !self.archived.is_empty()
+            || !self.fan_outs.over.is_empty();
+        waits && self.clock.is_due(now, retention)
     }
 
     /// Those of the damaged records that were not reckoned with before.
@@ -241,7 +249,11 @@ impl State {
             .or(finished)
             .map(|ended| ended + retention)
             .map(|until| self.clock.look_at(until, retention));
-        [expiry, overdue, due, aged].into_iter().flatten().min()
+        let fan_outs = self.fan_out_deadline(retention);
+        [expiry, overdue, due, aged, fan_outs]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Unfinished messages whose accepted record stands before `before`, or a little behind it, so
@@ -270,7 +282,7 @@ impl State {
     }
 }
 
-fn place_of(message: &Message) -> Place {
+pub(super) fn place_of(message: &Message) -> Place {
     match message.standing {
         Standing::Held | Standing::InParkedLane | Standing::Fresh | Standing::Again(_) => {
             Place::Queued

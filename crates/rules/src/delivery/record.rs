@@ -1,10 +1,11 @@
 //! What the centre writes down: its state is these records and nothing else (I28).
 
 use super::archive::Remembered;
+use super::groups::{Audience, Labels};
 use crate::ack::{Outcome, Stage};
 use crate::lane::LaneRule;
 use crate::machine::Position;
-use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
+use crate::message::{AgentName, GroupName, LaneName, MessageId, TenantName, TypeName};
 use crate::record::RecordError;
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -16,14 +17,17 @@ use serde::{Deserialize, Serialize};
 /// It is of a newer schema, or no record.
 pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
     let mut record = crate::record::decode(bytes)?;
-    if let Record::AcceptedUnder { rule, accepted, .. } = &mut record {
+    if let Record::AcceptedUnder { rule, accepted, .. } | Record::FannedOut { rule, accepted, .. } =
+        &mut record
+    {
         accepted.rule = *rule;
     }
     Ok(record)
 }
 
 /// Reads the accepted message that stands at [`Push::accepted`](super::Push): the record itself, or
-/// the one that was copied forward.
+/// the one that was copied forward. That of a send to many names the whole, not a recipient: whose
+/// message it is, and its id and number, stand in the push.
 ///
 /// # Errors
 /// It is of a newer schema, no record, or a record of another kind.
@@ -31,7 +35,8 @@ pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
     match decode_record(bytes)? {
         Record::Accepted(accepted)
         | Record::Scheduled { accepted, .. }
-        | Record::AcceptedUnder { accepted, .. } => Ok(accepted),
+        | Record::AcceptedUnder { accepted, .. }
+        | Record::FannedOut { accepted, .. } => Ok(accepted),
         Record::Carried { accepted, .. } => decode_accepted(accepted),
         _ => Err(RecordError::Inconsistent("it is not an accepted message")),
     }
@@ -39,6 +44,9 @@ pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
 
 /// Number of a recipient within one store, given when it became known.
 pub type RecipientNo = u32;
+
+/// Number of a send to many within one store: ascending, from 1.
+pub type FanNo = u32;
 
 /// Number of a message among all of its recipient: dense, from 1.
 pub type Seq = u64;
@@ -402,6 +410,96 @@ pub enum Record<'a> {
         /// The first that stays.
         below: u64,
     },
+    /// A recipient is a member of a group from now on, or no longer.
+    GroupChanged {
+        /// When.
+        at: Timestamp,
+        /// The group's tenant, and the recipient's.
+        tenant: TenantName,
+        /// The group.
+        group: GroupName,
+        /// The version of the group, from now on.
+        version: u64,
+        /// The recipient.
+        recipient: RecipientNo,
+        /// The partition it belongs to.
+        partition: u16,
+        /// Its name.
+        agent: AgentName,
+        /// Whether it is a member.
+        member: bool,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
+    /// A recipient carries these labels from now on, and no others.
+    Labelled {
+        /// When.
+        at: Timestamp,
+        /// Whose tenant.
+        tenant: TenantName,
+        /// Whose.
+        recipient: RecipientNo,
+        /// The partition it belongs to.
+        partition: u16,
+        /// Its name.
+        agent: AgentName,
+        /// The labels.
+        labels: Labels,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
+    /// A message was accepted that is for many. A row for each of them follows in the same batch.
+    FannedOut {
+        /// Its number.
+        number: FanNo,
+        /// Who is addressed, as it was asked for.
+        audience: Audience,
+        /// The version of the list that was found.
+        version: u64,
+        /// How many they are.
+        count: u32,
+        /// How many of them have to process it for the whole to be done.
+        needed: Option<u32>,
+        /// Until when.
+        deadline: Option<Timestamp>,
+        /// What the failure of one means for its lane.
+        rule: LaneRule,
+        /// It is not to be pushed before this instant.
+        not_before: Option<Timestamp>,
+        /// What each of them gets. Its id and its key are those of the whole; it names no recipient.
+        #[serde(borrow)]
+        accepted: Accepted<'a>,
+    },
+    /// One recipient's message of a send to many.
+    #[serde(borrow)]
+    Addressed(Addressed<'a>),
+    /// As many have processed a send to many as were asked for.
+    QuorumReached {
+        /// When.
+        at: Timestamp,
+        /// The send.
+        number: FanNo,
+        /// How many.
+        processed: u32,
+    },
+    /// The deadline of a send to many has come, and fewer have processed it than were asked for.
+    QuorumMissed {
+        /// When.
+        at: Timestamp,
+        /// The send.
+        number: FanNo,
+        /// How many have.
+        processed: u32,
+        /// A bit for each row, in their order, whose recipient has not.
+        missing: Vec<u8>,
+    },
+    /// A send to many whose retention is over is forgotten, with its idempotency key.
+    FanOutAged {
+        /// When.
+        at: Timestamp,
+        /// The send.
+        number: FanNo,
+    },
 }
 
 impl Record<'_> {
@@ -410,7 +508,9 @@ impl Record<'_> {
         match self {
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
-            | Record::AcceptedUnder { accepted, .. } => accepted.at,
+            | Record::AcceptedUnder { accepted, .. }
+            | Record::FannedOut { accepted, .. } => accepted.at,
+            Record::Addressed(row) => row.at,
             Record::Started { at, .. }
             | Record::Recipient { at, .. }
             | Record::Offered { at, .. }
@@ -438,7 +538,12 @@ impl Record<'_> {
             | Record::LaneHeard { at, .. }
             | Record::Archived { at, .. }
             | Record::Recalled { at, .. }
-            | Record::ArchiveAged { at, .. } => *at,
+            | Record::ArchiveAged { at, .. }
+            | Record::GroupChanged { at, .. }
+            | Record::Labelled { at, .. }
+            | Record::QuorumReached { at, .. }
+            | Record::QuorumMissed { at, .. }
+            | Record::FanOutAged { at, .. } => *at,
         }
     }
 }
@@ -494,6 +599,40 @@ pub struct Accepted<'a> {
     /// What its failure means for its lane. Stands beside it, in [`Record::AcceptedUnder`].
     #[serde(skip)]
     pub rule: LaneRule,
+}
+
+/// One recipient's message of a send to many: what is its own. The rest stands in the record of the
+/// send, but for what a store needs whose record of the send is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addressed<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// The number of the send.
+    pub fan_out: FanNo,
+    /// Its place among the rows of the send, from 0.
+    pub index: u32,
+    /// Its id.
+    pub id: MessageId,
+    /// Its recipient's partition.
+    pub partition: u16,
+    /// Its recipient's number.
+    pub recipient: RecipientNo,
+    /// Its number among the recipient's messages; zero while it is not due, or its lane is parked.
+    pub seq: Seq,
+    /// End of its life, if it has one.
+    pub expires_at: Option<Timestamp>,
+    /// It is not to be pushed before this instant, and has no number yet.
+    pub not_before: Option<Timestamp>,
+    /// A digest of its lane, and whether its failure parks it.
+    pub lane: u32,
+    /// Length of its body.
+    pub bytes: u32,
+    /// The recipient's tenant.
+    pub tenant: &'a str,
+    /// The recipient.
+    pub to: &'a str,
+    /// Where the record of the send stands.
+    pub accepted: Position,
 }
 
 impl Accepted<'_> {

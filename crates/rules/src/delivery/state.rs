@@ -2,7 +2,9 @@
 
 use super::Policy;
 use super::archive::BatchName;
-use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, Standing};
+use super::fanout::FanOuts;
+use super::groups::Groups;
+use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, NO_KEY, Standing};
 use super::orphans::Orphans;
 use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
@@ -39,6 +41,10 @@ pub struct State {
     pub(super) batch_last: u64,
     /// Acknowledgements of messages that are not known.
     pub(super) orphans: Orphans,
+    pub(super) groups: Groups,
+    /// Written behind the others, in a form of their own.
+    #[serde(skip)]
+    pub(super) fan_outs: FanOuts,
     /// Written behind the others, in a form of their own.
     #[serde(skip)]
     pub(super) messages: Messages,
@@ -137,7 +143,8 @@ fn life(generation: u32) -> Result<u16, RecordError> {
 }
 
 const UNKNOWN_MESSAGE: RecordError = RecordError::Inconsistent("it names an unknown message");
-const UNKNOWN_RECIPIENT: RecordError = RecordError::Inconsistent("it names an unknown recipient");
+pub(super) const UNKNOWN_RECIPIENT: RecordError =
+    RecordError::Inconsistent("it names an unknown recipient");
 
 impl State {
     /// What `record`, standing at `position`, changes.
@@ -346,6 +353,13 @@ impl State {
             } => self.archive(position, *batch, messages),
             Record::Recalled { batch, message, .. } => self.recall(*batch, message)?,
             Record::ArchiveAged { below, .. } => self.age_archive(*below),
+            Record::GroupChanged { .. }
+            | Record::Labelled { .. }
+            | Record::FannedOut { .. }
+            | Record::Addressed(_)
+            | Record::QuorumReached { .. }
+            | Record::QuorumMissed { .. }
+            | Record::FanOutAged { .. } => self.apply_to_many(position, record, policy)?,
         }
         Ok(())
     }
@@ -355,6 +369,7 @@ impl State {
         self.epoch = epoch;
         if policy.planted.is(Planted::ForgetKeys) {
             self.messages.forget_keys();
+            self.fan_outs.forget_keys();
         }
         for recipient in 0..self.recipients.len() as RecipientNo {
             self.end_connection(recipient, Cause::Restarted, policy);
@@ -381,14 +396,21 @@ impl State {
         self.recipients.resize_with(number, Recipient::nameless);
         let named = Recipient::named(tenant.clone(), name.clone(), partition);
         self.recipients.push(named);
+        self.groups.recipient_known();
         self.by_name
             .insert((tenant.clone(), name.clone()), number as RecipientNo);
         Ok(())
     }
 
     /// Gives a recipient its names back whose own record is damaged.
-    fn name_recipient(&mut self, accepted: &Accepted<'_>) -> Result<(), RecordError> {
-        let number = accepted.recipient as usize;
+    pub(super) fn name_recipient(
+        &mut self,
+        recipient: RecipientNo,
+        partition: u16,
+        tenant: &str,
+        name: &str,
+    ) -> Result<(), RecordError> {
+        let number = recipient as usize;
         if number >= limits::RECIPIENTS_MAX {
             return Err(UNKNOWN_RECIPIENT);
         }
@@ -400,11 +422,12 @@ impl State {
             return Ok(());
         }
         let no_name = |_| RecordError::Inconsistent("a recipient's name is none");
-        let tenant = TenantName::parse(accepted.tenant).map_err(no_name)?;
-        let name = AgentName::parse(accepted.to).map_err(no_name)?;
-        (queue.named, queue.partition) = (true, accepted.partition);
+        let tenant = TenantName::parse(tenant).map_err(no_name)?;
+        let name = AgentName::parse(name).map_err(no_name)?;
+        (queue.named, queue.partition) = (true, partition);
         (queue.tenant, queue.name) = (tenant.clone(), name.clone());
-        self.by_name.insert((tenant, name), accepted.recipient);
+        self.by_name.insert((tenant, name), recipient);
+        self.groups.recipient_known();
         Ok(())
     }
 
@@ -452,16 +475,25 @@ impl State {
         position: Position,
         accepted: &Accepted<'_>,
     ) -> Result<Handle, RecordError> {
-        self.name_recipient(accepted)?;
+        self.name_recipient(
+            accepted.recipient,
+            accepted.partition,
+            accepted.tenant,
+            accepted.to,
+        )?;
         if accepted.recipient as usize >= self.recipients.len() {
             return Err(UNKNOWN_RECIPIENT);
         }
         self.forget_namesake(accepted.id)?;
-        self.orphans.accepted(accepted.id);
-        let handle = self.messages.insert(Message {
+        let keyed = Fingerprint::of(accepted.fingerprint);
+        Ok(self.take_in(Message {
             id: accepted.id,
             key: accepted.key,
-            fingerprint: Fingerprint::of(accepted.fingerprint),
+            // Without a key nobody compares it, and it would name a send to many.
+            fingerprint: match accepted.key == NO_KEY {
+                true => Fingerprint::default(),
+                false => keyed,
+            },
             accepted: position,
             last: position,
             instant: accepted.expires_at.unwrap_or(FOR_EVER),
@@ -474,16 +506,22 @@ impl State {
             before: None,
             behind: None,
             standing: Standing::Fresh,
-        });
-        if let Some(at) = accepted.expires_at {
+        }))
+    }
+
+    pub(super) fn take_in(&mut self, message: Message) -> Handle {
+        self.orphans.accepted(message.id);
+        let expires_at = message.expires_at();
+        let handle = self.messages.insert(message);
+        if let Some(at) = expires_at {
             self.expiries.insert((at, handle));
         }
         self.counters.accepted += 1;
         self.counters.pending += 1;
-        Ok(handle)
+        handle
     }
 
-    fn hold_until(&mut self, handle: Handle, not_before: Timestamp) {
+    pub(super) fn hold_until(&mut self, handle: Handle, not_before: Timestamp) {
         let message = self.messages.change(handle);
         (message.standing, message.seq) = (Standing::Held, not_before.0 as u64);
         self.held.insert((not_before, handle));
@@ -492,7 +530,7 @@ impl State {
 
     /// Gives a message that stands nowhere its place: in the queue, or in its lane when it has no
     /// number.
-    fn put(&mut self, handle: Handle, seq: Seq) {
+    pub(super) fn put(&mut self, handle: Handle, seq: Seq) {
         match seq {
             0 => self.hold_in_lane(handle),
             _ => self.enqueue(handle, seq),
@@ -530,12 +568,13 @@ impl State {
         self.counters.pending += 1;
         self.counters.reprocessed += 1;
         *self.counters.ended(end) -= 1;
+        self.fan_outs.revived(&self.messages[handle], end);
         Ok(())
     }
 
     /// A message that was remembered under this id should have been forgotten: the record that said
     /// so is damaged.
-    fn forget_namesake(&mut self, id: MessageId) -> Result<(), RecordError> {
+    pub(super) fn forget_namesake(&mut self, id: MessageId) -> Result<(), RecordError> {
         match self.messages.find(id) {
             None => Ok(()),
             Some(namesake) if self.messages[namesake].end().is_some() => {
@@ -732,6 +771,8 @@ impl State {
         self.remembered += 1;
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
+        let passed = Timestamp(0) + self.clock.passed;
+        self.fan_outs.ended(&message, end, passed);
         match end {
             End::Rejected | End::Dead if message.lane.parks() && !is_stray => self.park(handle),
             End::Processed => self.done_once_more(handle),

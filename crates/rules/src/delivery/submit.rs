@@ -93,6 +93,9 @@ impl Centre {
         out: &mut Out<Self>,
     ) -> Result<Option<Receipt>, Refusal> {
         let key = message.key.as_ref();
+        if let Some(fan_out) = key.and_then(|key| self.state.fan_outs.by_key(key)) {
+            return Err(Refusal::KeyReused { id: fan_out.id });
+        }
         let Some(known) = key.and_then(|key| self.known_by_key(key, out)) else {
             return Ok(None);
         };
@@ -110,9 +113,9 @@ impl Centre {
         }))
     }
 
-    fn check(
+    pub(super) fn check<T>(
         &self,
-        message: &Submission,
+        message: &Submission<T>,
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Result<(), Refusal> {
@@ -120,7 +123,8 @@ impl Centre {
         if bytes > bytes_max {
             return Err(Refusal::BodyTooLarge { bytes, bytes_max });
         }
-        if self.known(message.id, out).is_some() {
+        let is_fan_out = self.state.fan_outs.by_id(message.id).is_some();
+        if is_fan_out || self.known(message.id, out).is_some() {
             return Err(Refusal::IdTaken { id: message.id });
         }
         let begins = message.not_before.unwrap_or(now).max(now);
@@ -134,7 +138,7 @@ impl Centre {
         Ok(())
     }
 
-    fn target(
+    pub(super) fn target(
         &mut self,
         tenant: &TenantName,
         agent: &AgentName,

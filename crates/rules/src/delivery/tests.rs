@@ -8,6 +8,7 @@ extern crate std;
 mod acks;
 mod archive;
 mod damage;
+mod fanout;
 mod golden;
 mod lanes;
 mod operate;
@@ -19,7 +20,9 @@ mod time;
 
 use super::*;
 use crate::ack::{AckItem, Outcome, Stage};
+use crate::lane::LaneRule;
 use crate::machine::Out;
+use crate::message::TypeName;
 use alloc::vec;
 
 /// A centre with time by hand; keeps every record and every effect.

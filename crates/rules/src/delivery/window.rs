@@ -59,6 +59,7 @@ impl Centre {
             connection,
             term,
             id,
+            to: queue.name.clone(),
             accepted,
             seq,
             attempt,

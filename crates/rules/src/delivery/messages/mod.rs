@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::record::{Cause, End, RecipientNo, Seq};
+use super::record::{Cause, End, FanNo, RecipientNo, Seq};
 use crate::hash;
 use crate::lane::LaneMark;
 use crate::machine::Position;
@@ -91,7 +91,9 @@ pub(super) enum Standing {
 
 /// Enough of a digest to tell a retry from a mistake. Nobody gains by forging it: the key, which is
 /// the sender's own, is compared whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A message without a key that belongs to a send to many has the number of that here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint([u8; 4]);
 
 impl Fingerprint {
@@ -135,6 +137,12 @@ impl Message {
     /// When it is due, while it is held.
     pub(super) fn due(&self) -> Timestamp {
         Timestamp(self.seq as i64)
+    }
+
+    /// The send to many that it belongs to.
+    pub(super) fn fan_out(&self) -> Option<FanNo> {
+        let number = FanNo::from_le_bytes(self.fingerprint.bytes());
+        (self.key == NO_KEY && number != 0).then_some(number)
     }
 
     pub(super) fn is_received(&self) -> bool {

@@ -298,7 +298,95 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
             },
         ),
         ("archive_aged", Record::ArchiveAged { at: AT, below: 3 }),
+        (
+            "group_changed",
+            Record::GroupChanged {
+                at: AT,
+                tenant: tenant(),
+                group: GroupName::parse("north").unwrap(),
+                version: 300,
+                recipient: 2,
+                partition: 3,
+                agent: agent("lyon"),
+                member: true,
+                by: "ops",
+            },
+        ),
+        (
+            "labelled",
+            Record::Labelled {
+                at: AT,
+                tenant: tenant(),
+                recipient: 2,
+                partition: 3,
+                agent: agent("lyon"),
+                labels: labels(&[("tier", "gold")]),
+                by: "ops",
+            },
+        ),
+        (
+            "fanned_out",
+            Record::FannedOut {
+                number: 4,
+                audience: Audience::Group(GroupName::parse("north").unwrap()),
+                version: 300,
+                count: 2,
+                needed: Some(1),
+                deadline: Some(AT),
+                rule: LaneRule::Park,
+                not_before: None,
+                accepted: Accepted {
+                    rule: LaneRule::Park,
+                    ..accepted()
+                },
+            },
+        ),
+        (
+            "addressed",
+            Record::Addressed(Addressed {
+                at: AT,
+                fan_out: 4,
+                index: 1,
+                id: id(2),
+                partition: 3,
+                recipient: 2,
+                seq: 300,
+                expires_at: Some(AT),
+                not_before: None,
+                lane: 9,
+                bytes: 6,
+                tenant: "default",
+                to: "lyon",
+                accepted: 200,
+            }),
+        ),
+        (
+            "quorum_reached",
+            Record::QuorumReached {
+                at: AT,
+                number: 4,
+                processed: 1,
+            },
+        ),
+        (
+            "quorum_missed",
+            Record::QuorumMissed {
+                at: AT,
+                number: 4,
+                processed: 1,
+                missing: vec![2],
+            },
+        ),
+        ("fan_out_aged", Record::FanOutAged { at: AT, number: 4 }),
     ]
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    let parsed = pairs.iter().map(|(name, value)| {
+        let name = crate::message::LabelName::parse(name).unwrap();
+        (name, crate::message::LabelValue::parse(value).unwrap())
+    });
+    parsed.collect()
 }
 
 fn remembered() -> Remembered {

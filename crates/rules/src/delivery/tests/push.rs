@@ -24,6 +24,7 @@ fn a_push_names_the_place_of_its_body() {
     assert_eq!(
         pushes,
         [Push {
+            to: agent("lyon"),
             connection: 1,
             term: 1,
             id: id(1),
