@@ -67,6 +67,9 @@ pub struct Options {
     /// Default: 64. While nothing is read, a call that asks its own client waits in vain until its
     /// time is up, because the answer stands behind the calls that wait.
     pub waiting_invocations_max: usize,
+    /// How many streams to one client run at once, beside its calls. Default: 1,000; one more is
+    /// refused, or a client could make the server hold any number.
+    pub streams_max: usize,
     /// How many bytes of stream items sent by one client wait for the methods that take them
     /// before nothing more is read from it. Default: 256 KiB. An item counts 64 bytes more than it
     /// is long.
@@ -129,6 +132,7 @@ impl Default for Options {
             send_frame_bytes: 16 * 1024,
             parallel_invocations: 1,
             waiting_invocations_max: 64,
+            streams_max: 1000,
             upload_bytes_max: 256 * 1024,
             detailed_errors: false,
             close_on_token_expiry: true,

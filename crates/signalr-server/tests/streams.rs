@@ -78,6 +78,7 @@ async fn start() -> (std::net::SocketAddr, UnboundedReceiver<()>) {
     let (dropped, drops) = unbounded_channel();
     let server = HubServer::new(Streams { dropped }).with(|options| {
         options.outbox_bytes_max = 100_000;
+        options.streams_max = 3;
     });
     (serve(server).await, drops)
 }
@@ -131,6 +132,23 @@ async fn a_stream_without_end_leaves_room_for_calls_and_is_dropped_with_its_conn
     assert_eq!(client.answer("2").await["result"], 3);
     drop(client);
     patiently(drops.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn so_many_streams_run_at_once_and_no_more() {
+    let (address, _drops) = start().await;
+    let mut client = Client::connect_at(address).await;
+    for id in ["1", "2", "3", "4"] {
+        ask(&mut client, id, "Endless", json!([])).await;
+    }
+    let refused = client.next().await;
+    assert_eq!(refused["invocationId"], "4");
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("Cancel one first"), "{error}");
+    client.send(r#"{"type":5,"invocationId":"2"}"#).await;
+    assert_eq!(client.next().await, json!({"type": 3, "invocationId": "2"}));
+    ask(&mut client, "5", "Count", json!([1])).await;
+    assert_eq!(client.next().await["item"], 0);
 }
 
 #[tokio::test]

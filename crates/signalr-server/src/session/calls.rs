@@ -222,6 +222,13 @@ impl<'a, H: Hub> Calls<'a, H> {
         {
             return Err(error_text::id_in_use(id));
         }
+        let streams_max = self.shared.options.streams_max;
+        if is_streaming && self.streams.len() >= streams_max {
+            return Err(format!(
+                "Failed to invoke '{}' because {streams_max} streams of this connection run already. Cancel one first.",
+                method.name
+            ));
+        }
         let call = method.start(self.caller, &invocation.arguments, uploads).map_err(|error| {
             debug!(connection = self.caller.id(), method = method.name, %error, "bad arguments");
             let text = error_text::failed_to_invoke(method.name);
