@@ -15,6 +15,7 @@ mod groups;
 mod history;
 mod look;
 mod message;
+mod metrics;
 mod operate;
 mod orphans;
 mod problem;

@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use crate::request::Types;
 use crate::wait::Watchers;
-use crate::{codes, fanout, groups, look, operate, orphans, send};
+use crate::{codes, fanout, groups, look, metrics, operate, orphans, send};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -128,6 +128,7 @@ impl Api {
                 get(|| async { ([JSON], r#"{"status":"alive"}"#) }),
             )
             .route("/readyz", get(ready))
+            .route("/metrics", get(metrics::metrics))
             .fallback(|| async { Problem::new(codes::UNKNOWN_ROUTE, "nothing is served here") })
             .method_not_allowed_fallback(|| async {
                 Problem::new(codes::METHOD, "the method is not allowed here")

@@ -334,3 +334,35 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .windows(wanted.len())
         .position(|window| window == wanted)
 }
+
+/// The samples of a page of metrics, by name and labels.
+fn samples(page: &str) -> std::collections::BTreeMap<String, u64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    let samples = lines.map(|line| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), value.parse().unwrap())
+    });
+    samples.collect()
+}
+
+#[tokio::test]
+async fn metrics_add_up_and_are_told_to_those_who_may_read() {
+    let world = World::new().await;
+    for data in ["1", "2", "3"] {
+        world.send(data).await;
+    }
+    let page = String::from_utf8(world.get("/metrics").await.bytes).unwrap();
+    let samples = samples(&page);
+    assert_eq!(samples["countersign_accepted_total"], 3);
+    assert_eq!(samples["countersign_messages{state=\"pending\"}"], 3);
+    assert_eq!(samples["countersign_conservation_difference"], 0);
+    let states = samples.iter();
+    let states = states.filter(|(name, _)| name.starts_with("countersign_messages{"));
+    assert_eq!(states.map(|(_, count)| count).sum::<u64>(), 3);
+    for name in samples.keys() {
+        let family = name.split('{').next().unwrap();
+        assert!(page.contains(&format!("# TYPE {family} ")), "{family}");
+    }
+    let anonymous = Request::get("/metrics").body(Body::empty()).unwrap();
+    assert_eq!(world.call(anonymous).await.status, StatusCode::UNAUTHORIZED);
+}

@@ -21,6 +21,7 @@ mod fanout;
 mod groups;
 mod image;
 mod lanes;
+mod measures;
 mod messages;
 mod operate;
 mod orphans;
@@ -43,6 +44,7 @@ pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_n
 pub use fanout::{EndCounts, FanOut, FanOutReceipt, child_id};
 pub use groups::{Audience, GroupSummary, GroupView, LabelChanges, Labels};
 pub use image::StateImage;
+pub use measures::{Measures, NeededStore};
 pub use orphans::{OrphanAck, OrphanPage};
 pub use quorum::{ChildView, Children, FanOutView, Quorum, Verdict};
 pub use record::{
@@ -323,6 +325,8 @@ pub enum Input {
         /// At most so many.
         limit: usize,
     },
+    /// Somebody measures the centre. Answered by [`Reply::Measured`].
+    Measure,
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
     /// What [`Effect::BatchRecorded`] said, brought back.
@@ -432,6 +436,8 @@ pub enum Reply {
     AcksRead(Position),
     /// To [`Input::LookOrphans`].
     Orphans(OrphanPage),
+    /// To [`Input::Measure`].
+    Measured(Box<Measures>),
     /// To [`Input::Count`].
     Counted(Box<Counters>),
     /// To every other input.
@@ -765,6 +771,7 @@ impl Machine for Centre {
                 after,
                 limit,
             } => Reply::Orphans(self.state.orphans.page(&tenant, after, limit.max(1))),
+            Input::Measure => Reply::Measured(Box::new(self.state.measures())),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
             Input::Carry { id, accepted } => {
                 self.carry(id, &accepted, now, out);

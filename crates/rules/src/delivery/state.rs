@@ -4,6 +4,7 @@ use super::Policy;
 use super::archive::BatchName;
 use super::fanout::FanOuts;
 use super::groups::Groups;
+use super::measures::NeededStore;
 use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, NO_KEY, Standing};
 use super::orphans::Orphans;
 use super::recipient::{Ends, InFlight, Live, Recipient};
@@ -116,6 +117,8 @@ pub struct Counters {
     pub aged_out: u64,
     /// Ends taken back, because somebody wanted the message done once more.
     pub reprocessed: u64,
+    /// Pushes that needed the store, by why (N12).
+    pub needed_store: NeededStore,
 }
 
 impl Counters {
@@ -597,6 +600,8 @@ impl State {
         let handle = self.queued(id)?;
         self.leave(handle);
         let message = self.messages.change(handle);
+        let at_once = message.accepted + 1 == position;
+        self.counters.needed_store.count(cause, at_once);
         message.pushes = attempt;
         message.last = position;
         message.standing = Standing::InFlight;

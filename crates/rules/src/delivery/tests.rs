@@ -11,6 +11,7 @@ mod damage;
 mod fanout;
 mod golden;
 mod lanes;
+mod measures;
 mod operate;
 mod push;
 mod random;

@@ -256,6 +256,15 @@ impl Random {
     fn check_step(&mut self) {
         let world = &mut self.world;
         assert!(world.centre.state().accounted(), "a message leads nowhere");
+        let measures = world.centre.state().measures();
+        let again = measures.counters.needed_store.again();
+        let again: u64 = again.iter().map(|(_, count)| count).sum();
+        assert_eq!(again, measures.counters.pushes_again, "each has one cause");
+        let first = measures.counters.pushes - measures.counters.pushes_again;
+        assert!(measures.counters.needed_store.waited <= first);
+        let in_flight = world.centre.state().in_flight();
+        let in_flight: usize = in_flight.map(|(_, messages, _)| messages).sum();
+        assert_eq!(measures.in_flight, in_flight as u64);
         for (_, messages, bytes) in world.centre.state().in_flight() {
             assert!(messages <= world.policy.window_messages as usize);
             assert!(messages <= 1 || bytes <= world.policy.window_bytes);
