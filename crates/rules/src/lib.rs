@@ -13,6 +13,7 @@
 //! | [`delivery`] | the centre: what is accepted, who is connected, what is pushed, what an acknowledgement changes |
 //! | [`site`] | the agent: what is new, what is worked on next, what is owed to the centre |
 //! | [`ack`] | the acknowledgement store between them |
+//! | [`body`] | how large bodies are named |
 //! | [`lane`] | what a failure means for what is behind it in its lane |
 //! | [`retry`] | how long to wait before trying again |
 //! | [`limits`] | the bound of everything that can grow |
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 pub mod ack;
+pub mod body;
 pub mod delivery;
 pub mod lane;
 pub mod limits;
@@ -35,6 +37,7 @@ pub mod time;
 
 mod hash;
 
+pub use body::{BodyId, BodyRef};
 pub use lane::LaneRule;
 pub use machine::{Machine, Position, Step};
 pub use message::{

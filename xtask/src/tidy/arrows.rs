@@ -21,6 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("countersign-checker", &["countersign-rules"]),
     ("countersign-archive", &["countersign-rules"]),
     (
+        "countersign-claims",
+        &["countersign-journal", "countersign-rules"],
+    ),
+    (
         "countersign-driver",
         &["countersign-journal", "countersign-rules"],
     ),
