@@ -14,6 +14,7 @@ mod cuts;
 mod dotnet_peers;
 mod end_to_end;
 mod fuzz;
+mod large_body;
 mod python27;
 mod relay;
 mod servers;
@@ -48,6 +49,8 @@ usage: cargo xtask <command>
                  [--rounds 5] [--only NAME]... [--json]
   fuzz           every parser, guided by coverage, from the inputs kept in fuzz/corpus
                  [--seconds 60] for each target  [--keep] the smallest inputs with all coverage  [TARGET]...
+  large-body     a document of one gigabyte, server and agent killed on its way; prints the peak memory of each process
+                 [--mib 1024]
   torture        real processes killed and held still, full disks, cut and stalled connections, clocks that jump,
                  lost stores, short tokens, second connections; nothing may be lost, repeated or reordered
                  [--faults kill,disk,pause,proxy,clock,store,tokens,twins] [--messages 10000] [--kills 200] [--rounds 6]
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         "bench-signalr" => bench_signalr::run(rest),
         "autobahn" => autobahn::run(rest),
         "fuzz" => fuzz::run(rest),
+        "large-body" => large_body::run(rest),
         "torture" => torture::run(rest),
         "backlog" => backlog::run(rest),
         _ => return usage(&format!("no command is called `{command}`")),

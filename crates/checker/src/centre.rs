@@ -155,13 +155,12 @@ impl Checker {
                 not_before,
                 accepted,
             } => self.accepted(at, accepted, Some(*not_before)),
-            Record::AcceptedUnder {
-                rule,
-                not_before,
-                accepted,
-            } => {
-                self.accepted(at, accepted, *not_before);
-                if *rule == LaneRule::Park {
+            Record::AcceptedUnder { .. } | Record::AcceptedByReference { .. } => {
+                let Some((rule, not_before, accepted)) = record.accepted_under() else {
+                    return;
+                };
+                self.accepted(at, accepted, not_before);
+                if rule == LaneRule::Park {
                     let (id, generation) = (accepted.id, accepted.generation);
                     let life = self.lives.entry(Key { id, generation });
                     life.flags.set(Flags::PARKS);

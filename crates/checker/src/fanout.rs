@@ -373,5 +373,6 @@ fn row_as_accepted<'a>(row: &Addressed<'a>) -> Accepted<'a> {
         content_type: "",
         data: &[],
         rule: countersign_rules::LaneRule::Block,
+        body: None,
     }
 }

@@ -38,7 +38,8 @@ impl Checker {
         let key = match record {
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
-            | Record::AcceptedUnder { accepted, .. } => Key {
+            | Record::AcceptedUnder { accepted, .. }
+            | Record::AcceptedByReference { accepted, .. } => Key {
                 id: accepted.id,
                 generation: accepted.generation,
             },

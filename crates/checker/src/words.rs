@@ -29,6 +29,12 @@ pub fn centre_in_words(record: &Record<'_>) -> Option<(MessageId, String)> {
             rule,
             not_before,
             accepted,
+        }
+        | Record::AcceptedByReference {
+            rule,
+            not_before,
+            accepted,
+            ..
         } => {
             let (to, lane, seq) = (accepted.to, accepted.lane, accepted.seq);
             let rule = rule.as_str();

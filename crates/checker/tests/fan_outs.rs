@@ -28,6 +28,7 @@ fn agent(number: u32) -> AgentName {
 fn accepted() -> Accepted<'static> {
     Accepted {
         rule: LaneRule::Block,
+        body: None,
         at: at(10),
         id: id(9),
         partition: 0,

@@ -27,6 +27,7 @@ fn lyon() -> AgentName {
 fn accepted(number: u8, seq: u64) -> Accepted<'static> {
     Accepted {
         rule: countersign_rules::LaneRule::Block,
+        body: None,
         at: at(10),
         id: id(number),
         partition: 0,

@@ -150,6 +150,7 @@ fn message(number: u64, tenant: &TenantName, agent: &AgentName) -> Input {
         key: None,
         fingerprint: [0; 16],
         body_sha256: [0; 32],
+        body: None,
         expires_at: None,
         not_before: None,
         attempts_max: None,

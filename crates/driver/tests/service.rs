@@ -95,6 +95,7 @@ fn message(number: u64, body_bytes: usize) -> Input {
         key: None,
         fingerprint: [0; 16],
         body_sha256: [0; 32],
+        body: None,
         expires_at: None,
         not_before: None,
         attempts_max: None,

@@ -3,15 +3,19 @@
 use crate::address::AckAddress;
 use crate::backoff::Backoff;
 use crate::connection::{ClientInfo, Link};
+use crate::fetch::Fetch;
+use crate::held::Held;
 use crate::poster::Poster;
 use crate::receive::Intake;
 use crate::status::{Board, Status, now};
 use crate::token::{TokenSource, Tokens};
 use crate::work::{self, SiteOutlet, Workshop};
 use crate::{Error, Options, Sink};
+use countersign_claims::FolderStore;
 use countersign_driver::journal::{NewStore, RealFiles};
 use countersign_driver::{Handle, Opened, Service, StopReason, Waiting, open};
-use countersign_rules::site::{Counters, Input, Reply, Site};
+use countersign_rules::MessageId;
+use countersign_rules::site::{Counters, Input, Known, Reply, Site};
 use signalr_client::Connector;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -78,8 +82,10 @@ impl Agent {
         let site = service.handle();
         let (stop, stopped) = watch::channel(false);
 
+        let fetch = open_bodies(&options, &tokens, &board, &site).await?;
         let workshop = Workshop {
             handle: site.clone(),
+            fetch: Arc::clone(&fetch),
             sink,
             board: Arc::clone(&board),
         };
@@ -103,6 +109,7 @@ impl Agent {
             inbox_max: options.inbox_max,
             // More than any limit: the site is asked before the first message is taken in.
             waiting_max: u64::MAX,
+            held: Held::new(fetch),
         };
         let link = Link {
             connector,
@@ -246,6 +253,49 @@ fn connector(options: &Options, tokens: &Arc<Tokens>) -> Result<Connector, Error
     Connector::new(client).map_err(wrong)
 }
 
+/// Opens the store of large bodies, and removes from it what no message needs any more.
+async fn open_bodies(
+    options: &Options,
+    tokens: &Arc<Tokens>,
+    board: &Arc<Board>,
+    site: &Handle<Site>,
+) -> Result<Arc<Fetch>, Error> {
+    let directory = options.data_dir.join("bodies");
+    let unusable = |source| Error::File {
+        what: directory.display().to_string(),
+        source,
+    };
+    let store = FolderStore::open_directory(&directory).map_err(unusable)?;
+    let fetch = Arc::new(Fetch::new(
+        &options.hub_url,
+        options.hub_roots.as_deref(),
+        Arc::clone(tokens),
+        Arc::clone(board),
+        Arc::new(store),
+        options.store.reserve_bytes,
+    )?);
+    let store = Arc::clone(fetch.store());
+    let listed = tokio::task::spawn_blocking(move || store.list()).await;
+    let listed = listed.map_err(std::io::Error::other);
+    let listed = listed.and_then(|listed| listed.map_err(std::io::Error::other));
+    for body in listed.map_err(unusable)? {
+        let id = MessageId(body.id.0);
+        let known = site.ask(Input::LookLives { id }).await;
+        let begun = body.declared.map_or(0, |declared| declared.begun_at_s);
+        let age_s = now().0.div_euclid(1_000_000).saturating_sub(begun);
+        // What was being fetched goes on when it is pushed again.
+        let is_over = match known {
+            Ok(Reply::Message(Known::Ended)) => true,
+            Ok(Reply::Message(Known::No)) => age_s > BODY_LIFE.as_secs() as i64,
+            _ => false,
+        };
+        if is_over {
+            fetch.remove(body.id).await;
+        }
+    }
+    Ok(fetch)
+}
+
 async fn open_inbox(options: &Options) -> Result<Opened<Site, RealFiles, Waiting<Site>>, Error> {
     let directory = options.data_dir.join("inbox");
     let (policy, store) = (options.policy.clone(), options.store.clone());
@@ -280,4 +330,6 @@ async fn open_inbox(options: &Options) -> Result<Opened<Site, RealFiles, Waiting
 
 /// Pushes that wait between the network and the inbox: what one flush takes.
 const INCOMING_MAX: usize = 512;
+/// How long a body that no message here needs is kept, because it may be pushed again.
+const BODY_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
 const STOP_SLACK: Duration = Duration::from_secs(15);

@@ -22,6 +22,25 @@ pub(crate) fn client_for(url: &Url, timeout: Duration) -> Result<Client, Error> 
     builder.build().map_err(Error::HttpClient)
 }
 
+/// A client for large bodies at the hub: a transfer may take long, a silence may not.
+pub(crate) fn client_for_bodies(url: &Url, roots: Option<&[u8]>) -> Result<Client, Error> {
+    let mut builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_MAX)
+        .user_agent(concat!("countersign-agent/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    if let Some(pem) = roots {
+        let roots = reqwest::Certificate::from_pem_bundle(pem);
+        for root in roots.map_err(Error::HttpClient)? {
+            builder = builder.add_root_certificate(root);
+        }
+    }
+    builder.build().map_err(Error::HttpClient)
+}
+
 /// Reads an `http` or `https` URL.
 pub(crate) fn parse_url(option: &'static str, text: &str) -> Result<Url, Error> {
     let url =
@@ -69,6 +88,8 @@ pub(crate) async fn read_up_to(response: &mut reqwest::Response, bytes_max: usiz
     body
 }
 
+/// Time without a byte after which a transfer is begun again where it stopped.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

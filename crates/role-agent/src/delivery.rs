@@ -1,8 +1,10 @@
 //! One attempt at one message, as a sink sees it.
 
 use crate::envelope::Content;
+use crate::fetch::{Document, LargeBody};
 use bytes::Bytes;
 use countersign_rules::{LaneName, MessageId};
+use serde_json::value::RawValue;
 
 /// One attempt at one message. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,8 +33,10 @@ pub struct Delivery {
     pub causation_id: Option<String>,
     /// Trace context (W3C) of the sender.
     pub traceparent: Option<String>,
-    /// The document, byte for byte as it was sent.
+    /// The document, byte for byte as it was sent; empty when it is a [large](Delivery::large) one.
     pub body: Bytes,
+    /// The document, when it is too large to be held in memory.
+    pub large: Option<Document>,
     /// The whole envelope, byte for byte as it came: JSON.
     pub envelope: Bytes,
 }
@@ -44,8 +48,8 @@ pub enum DeliveryError {
     /// A field is missing or has the wrong type.
     #[error("the envelope is malformed: {0}")]
     Malformed(String),
-    /// It carries no document in itself.
-    #[error("the envelope carries no data, and this agent fetches none from elsewhere")]
+    /// It carries no document and names none.
+    #[error("the envelope carries no data and refers to none")]
     NoData,
 }
 
@@ -63,12 +67,24 @@ impl Delivery {
     /// Reads the envelope of attempt number `attempt`.
     ///
     /// # Errors
-    /// It is not an envelope, or carries no document.
+    /// It is not an envelope, or carries no document in itself.
     pub fn from_envelope(
         envelope: Bytes,
         attempt: u32,
         possibly_repeated: bool,
     ) -> Result<Self, DeliveryError> {
+        match Self::read(envelope, attempt, possibly_repeated)? {
+            (delivery, None) => Ok(delivery),
+            (_, Some(_)) => Err(DeliveryError::NoData),
+        }
+    }
+
+    /// The same for an envelope that may refer to a large document.
+    pub(crate) fn read(
+        envelope: Bytes,
+        attempt: u32,
+        possibly_repeated: bool,
+    ) -> Result<(Self, Option<LargeBody>), DeliveryError> {
         let malformed = |reason: String| DeliveryError::Malformed(reason);
         let content: Content<'_> =
             serde_json::from_slice(&envelope).map_err(|error| malformed(error.to_string()))?;
@@ -78,26 +94,37 @@ impl Delivery {
                 LaneName::parse(&lane.0).map_err(|error| malformed(format!("lane: {error}")))?
             }
         };
-        let data = content.data.ok_or(DeliveryError::NoData)?.get();
-        Ok(Self {
-            id: content
-                .id
-                .0
-                .parse()
-                .map_err(|error| malformed(format!("id: {error}")))?,
+        let id = content.id.0.parse();
+        let id = id.map_err(|error| malformed(format!("id: {error}")))?;
+        let large = content.data_ref.map(|body| {
+            let read = body.read(id);
+            read.ok_or_else(|| malformed(String::from("data_ref: its sha256 is none")))
+        });
+        let large = large.transpose()?;
+        let data = content.data.map(RawValue::get);
+        if data.is_none() && large.is_none() {
+            return Err(DeliveryError::NoData);
+        }
+        let delivery = Self {
+            id,
             generation: content.generation,
             seq: content.seq,
             lane,
             message_type: content.message_type.0.into_owned(),
             attempt,
             possibly_repeated,
-            body: body(data, content.content_type.is_some(), &envelope),
+            body: match data {
+                Some(data) => body(data, content.content_type.is_some(), &envelope),
+                None => Bytes::new(),
+            },
+            large: None,
             content_type: content.content_type.map(|text| text.0.into_owned()),
             correlation_id: content.correlation_id.map(|text| text.0.into_owned()),
             causation_id: content.causation_id.map(|text| text.0.into_owned()),
             traceparent: content.traceparent.map(|text| text.0.into_owned()),
             envelope: envelope.clone(),
-        })
+        };
+        Ok((delivery, large))
     }
 
     /// The token by which a back office tells a repeated delivery from a new one: the same for

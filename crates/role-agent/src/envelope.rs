@@ -4,6 +4,7 @@
 //! leaves a sink has the hash it had at the sender. Unknown fields are ignored, because a newer hub
 //! may add some.
 
+use crate::fetch::LargeBody;
 use bytes::Bytes;
 use countersign_rules::site::{Arrival, Resumed};
 use countersign_rules::{LaneName, LaneRule, MessageId, TypeName};
@@ -37,6 +38,39 @@ struct Head<'a> {
     max_attempts: Option<u32>,
     #[serde(borrow)]
     ack_url: Option<Text<'a>>,
+    #[serde(borrow)]
+    data_ref: Option<DataRef<'a>>,
+}
+
+/// Where a body is that was too large to be pushed.
+#[derive(Deserialize)]
+pub(crate) struct DataRef<'a> {
+    #[serde(borrow)]
+    url: Text<'a>,
+    #[serde(deserialize_with = "number")]
+    bytes: u64,
+    #[serde(borrow)]
+    sha256: Text<'a>,
+}
+
+impl DataRef<'_> {
+    /// `None` when it names no body that can be checked.
+    pub(crate) fn read(&self, message: MessageId) -> Option<LargeBody> {
+        let digits = self.sha256.0.as_bytes();
+        if digits.len() != 64 || !digits.is_ascii() {
+            return None;
+        }
+        let mut sha256 = [0; 32];
+        for (at, byte) in sha256.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&self.sha256.0[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(LargeBody {
+            message,
+            url: self.url.0.clone().into_owned(),
+            bytes: self.bytes,
+            sha256,
+        })
+    }
 }
 
 /// What the work has to know.
@@ -63,6 +97,8 @@ pub(crate) struct Content<'a> {
     /// `null` is a document too.
     #[serde(borrow, default, deserialize_with = "some")]
     pub(crate) data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) data_ref: Option<DataRef<'a>>,
 }
 
 fn some<'a, D: serde::Deserializer<'a>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -125,6 +161,8 @@ pub(crate) const LANES_RESUMED: &str = "lanes:resumed";
 pub(crate) struct Pushed {
     pub(crate) arrival: Arrival,
     pub(crate) ack_url: Option<String>,
+    /// The body that has to be fetched first.
+    pub(crate) body: Option<LargeBody>,
 }
 
 /// Why a push cannot be taken in.
@@ -141,12 +179,13 @@ pub(crate) enum NotTaken {
 /// good, and the centre hears why.
 pub(crate) fn read(envelope: Bytes) -> Result<Pushed, NotTaken> {
     match read_head(&envelope) {
-        Ok((arrival, ack_url)) => Ok(Pushed {
+        Ok((arrival, ack_url, body)) => Ok(Pushed {
             arrival: Arrival {
                 envelope,
                 ..arrival
             },
             ack_url,
+            body,
         }),
         Err(why) => match salvage(&envelope) {
             Some(arrival) => Ok(Pushed {
@@ -155,13 +194,14 @@ pub(crate) fn read(envelope: Bytes) -> Result<Pushed, NotTaken> {
                     ..arrival
                 },
                 ack_url: None,
+                body: None,
             }),
             None => Err(NotTaken::NoId(why)),
         },
     }
 }
 
-fn read_head(envelope: &[u8]) -> Result<(Arrival, Option<String>), String> {
+fn read_head(envelope: &[u8]) -> Result<(Arrival, Option<String>, Option<LargeBody>), String> {
     let head: Head<'_> = serde_json::from_slice(envelope).map_err(|error| error.to_string())?;
     let arrival = Arrival {
         id: head.id.0.parse().map_err(|error| format!("id: {error}"))?,
@@ -175,7 +215,8 @@ fn read_head(envelope: &[u8]) -> Result<(Arrival, Option<String>), String> {
         attempts_max: head.max_attempts,
         envelope: Bytes::new(),
     };
-    Ok((arrival, head.ack_url.map(|url| url.0.into_owned())))
+    let body = head.data_ref.and_then(|body| body.read(arrival.id));
+    Ok((arrival, head.ack_url.map(|url| url.0.into_owned()), body))
 }
 
 fn lane(text: Option<&Text<'_>>) -> Result<LaneName, String> {

@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `connection` | one connection at a time, for ever; tokens; `ready` |
 //! | `receive` | pushes into the inbox, many in one flush; holds when inbox or disk are full |
+//! | `fetch`, `held` | large bodies from the centre; what waits for them |
 //! | `work` | attempts: envelope to sink, result to the rules |
 //! | [`sink`] | the back office: HTTP, folder, standard output, a Rust function |
 //! | `poster` | acknowledgements to the ack API, for ever |
@@ -31,7 +32,7 @@
 //!
 //! What is new, what is worked on next and what is owed is decided by `countersign_rules::site`.
 //!
-//! Left out so far: the sinks `command` and `sql`, and fetching documents by claim check.
+//! Left out so far: the sinks `command` and `sql`; large bodies do not take the proxy of the hub.
 
 mod address;
 mod agent;
@@ -41,6 +42,8 @@ mod connection;
 mod delivery;
 mod envelope;
 mod error;
+mod fetch;
+mod held;
 mod options;
 mod poster;
 mod receive;
@@ -52,6 +55,7 @@ mod work;
 pub use agent::{Agent, AgentHandle};
 pub use delivery::{Delivery, DeliveryError};
 pub use error::Error;
+pub use fetch::{Document, Pieces};
 pub use options::Options;
 pub use sink::{FnSink, FolderSink, HttpSink, Sink, StdoutSink};
 pub use status::{Connection, Liveness, Status, Trouble};

@@ -9,10 +9,12 @@
 
 use crate::address::AckAddress;
 use crate::envelope::{self, LANES_RESUMED, Pushed};
+use crate::fetch::LargeBody;
+use crate::held::Held;
 use crate::status::Board;
 use bytes::Bytes;
 use countersign_driver::{AskError, Handle};
-use countersign_rules::site::{Arrival, Input, Reply, Resumed, Site};
+use countersign_rules::site::{Arrival, Input, Known, Reply, Resumed, Site};
 use futures_util::FutureExt;
 use signalr_client::{Incoming, Invocation};
 use std::sync::Arc;
@@ -32,12 +34,16 @@ pub(crate) struct Intake {
     pub(crate) inbox_max: u64,
     /// At most so many are unfinished.
     pub(crate) waiting_max: u64,
+    /// What waits for large bodies.
+    pub(crate) held: Held,
 }
 
 /// What came over the connection together.
 #[derive(Debug, Default)]
 struct Group {
     arrivals: Vec<Arrival>,
+    /// Those that may have to wait for a body, from the first one on.
+    later: Vec<(Arrival, Option<LargeBody>)>,
     resumed: Vec<Resumed>,
 }
 
@@ -49,19 +55,28 @@ impl Intake {
     pub(crate) async fn run(&mut self, incoming: &mut Incoming) -> Result<(), AskError> {
         loop {
             self.wait_for_room().await?;
-            let Some(first) = incoming.next().await else {
+            let first = tokio::select! {
+                biased;
+                ready = self.held.next() => {
+                    self.take_in(ready).await?;
+                    continue;
+                }
+                first = incoming.next() => first,
+            };
+            let Some(first) = first else {
                 return Ok(());
             };
             self.board.pushed();
             let mut group = Group::default();
             let mut bytes = self.gather(&first, &mut group);
-            while group.arrivals.len() < GROUP_MAX
+            while group.arrivals.len() + group.later.len() < GROUP_MAX
                 && bytes < GROUP_BYTES_MAX
                 && let Some(Some(next)) = unconstrained(incoming.next()).now_or_never()
             {
                 bytes += self.gather(&next, &mut group);
             }
             self.take_in(group.arrivals).await?;
+            self.hold_back(group.later).await?;
             if !group.resumed.is_empty() {
                 self.handle.ask(Input::Resumed(group.resumed)).await?;
             }
@@ -80,11 +95,22 @@ impl Intake {
             return argument.len();
         }
         match envelope::read(Bytes::copy_from_slice(argument)) {
-            Ok(Pushed { arrival, ack_url }) => {
+            Ok(Pushed {
+                arrival,
+                ack_url,
+                body,
+            }) => {
                 if ack_url.is_some_and(|url| self.address.learn(&url)) {
                     self.owing.notify_one();
                 }
-                group.arrivals.push(arrival);
+                let lane = &arrival.lane;
+                let is_behind = |(before, _): &(Arrival, _)| before.lane == *lane;
+                let waits =
+                    body.is_some() || self.held.holds(lane) || group.later.iter().any(is_behind);
+                match waits {
+                    true => group.later.push((arrival, body)),
+                    false => group.arrivals.push(arrival),
+                }
             }
             Err(error) => {
                 let (target, bytes) = (invocation.target(), argument.len());
@@ -92,6 +118,27 @@ impl Intake {
             }
         }
         argument.len()
+    }
+
+    /// Keeps messages back whose bodies have to come first, and what is behind them. One that the
+    /// inbox knows has come again: its body is here, or was.
+    async fn hold_back(
+        &mut self,
+        later: Vec<(Arrival, Option<LargeBody>)>,
+    ) -> Result<(), AskError> {
+        for (arrival, body) in later {
+            let known = Input::LookMessage {
+                id: arrival.id,
+                generation: arrival.generation,
+            };
+            let is_known = !matches!(self.handle.ask(known).await?, Reply::Message(Known::No));
+            let may_pass = body.is_none() && !self.held.holds(&arrival.lane);
+            match is_known || may_pass {
+                true => self.take_in(vec![arrival]).await?,
+                false => self.held.put(arrival, body),
+            }
+        }
+        Ok(())
     }
 
     /// Puts a group into the inbox; waits for the flush, and for space if there is none. A group is

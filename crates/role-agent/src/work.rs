@@ -5,6 +5,7 @@
 //!
 //! Left out on purpose: what may run beside what, and when to try again. The rules decide that.
 
+use crate::fetch::{Document, Fetch, Fetched, LargeBody};
 use crate::status::Board;
 use crate::{Delivery, Sink};
 use bytes::Bytes;
@@ -12,7 +13,10 @@ use countersign_driver::journal::ReadError;
 use countersign_driver::{Bodies, Handle, Outlet};
 use countersign_rules::ack::Outcome;
 use countersign_rules::record::RecordError;
-use countersign_rules::site::{Effect, Input, Site, Work, WorkResult, decode_envelope};
+use countersign_rules::site::{
+    Effect, Input, Known, Reply, Site, Work, WorkResult, decode_envelope,
+};
+use countersign_rules::{BodyId, MessageId};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -120,6 +124,7 @@ pub(crate) struct Workshop {
     pub(crate) handle: Handle<Site>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) board: Arc<Board>,
+    pub(crate) fetch: Arc<Fetch>,
 }
 
 impl Workshop {
@@ -131,8 +136,12 @@ impl Workshop {
             ..
         } = work;
         let begun = Instant::now();
+        let mut large = None;
         let result = match self.delivery(&work, inboxed).await {
-            Ok(delivery) => self.deliver(&delivery).await,
+            Ok(delivery) => {
+                large = delivery.large.clone();
+                self.deliver(&delivery).await
+            }
             Err(result) => result,
         };
         self.tell(&work, &result);
@@ -146,7 +155,32 @@ impl Workshop {
         };
         if self.handle.tell(worked).await.is_err() {
             tracing::debug!(message = %id, "the store stopped before the result was recorded");
+            return;
         }
+        if large.is_some() {
+            self.drop_ended(id, generation).await;
+        }
+    }
+
+    /// Removes the large body of a message that has ended: another life of it fetches it again.
+    async fn drop_ended(&self, id: MessageId, generation: u32) {
+        let look = Input::LookMessage { id, generation };
+        if let Ok(Reply::Message(Known::Ended)) = self.handle.ask(look).await {
+            self.fetch.remove(BodyId(id.0)).await;
+        }
+    }
+
+    /// The large document of a message; fetched again when it is damaged here.
+    async fn large(&self, body: &LargeBody) -> Result<Document, WorkResult> {
+        if let Ok(document) = self.fetch.document(body).await {
+            return Ok(document);
+        }
+        if self.fetch.fetch(body).await == Fetched::Gone {
+            let why = "the body is lost here, and the centre has it no more";
+            return Err(unusable("body-lost", why.to_owned()));
+        }
+        let document = self.fetch.document(body).await;
+        document.map_err(|error| fail("body-unreadable", error))
     }
 
     async fn deliver(&self, delivery: &Delivery) -> WorkResult {
@@ -167,8 +201,13 @@ impl Workshop {
         };
         let unreadable = |error: RecordError| unusable("inbox-damaged", error.to_string());
         let envelope = envelope_in(&record).map_err(unreadable)?;
-        Delivery::from_envelope(envelope, work.attempt, work.possibly_repeated)
-            .map_err(|error| unusable(error.code(), error.to_string()))
+        let read = Delivery::read(envelope, work.attempt, work.possibly_repeated);
+        let (mut delivery, body) =
+            read.map_err(|error| unusable(error.code(), error.to_string()))?;
+        if let Some(body) = body {
+            delivery.large = Some(self.large(&body).await?);
+        }
+        Ok(delivery)
     }
 
     async fn read_back(&self, work: &Work) -> Result<Bytes, WorkResult> {

@@ -44,7 +44,7 @@ codes! {
         "send Content-Type: application/json; a document that is not JSON travels as text in data with its content_type";
     /// The body is over the limit.
     TOO_LARGE = "E-TOO-LARGE", PAYLOAD_TOO_LARGE, "The message is too large",
-        "send a smaller body, or a reference to where it can be fetched";
+        "send what is over 256 KiB as a body of its own (POST /v1/bodies), then refer to it: \"data_ref\":{\"id\":…} instead of data; countersign send @file does so by itself";
     /// Nobody registered the recipient and it never connected.
     UNKNOWN_RECIPIENT = "E-UNKNOWN-RECIPIENT", NOT_FOUND, "The recipient is not known",
         "check the name; connect the agent once, or register it with PUT /v1/agents/{name}";
@@ -93,6 +93,24 @@ codes! {
     /// The message is known, but the journal does not serve its record.
     UNREADABLE = "E-UNREADABLE", INTERNAL_SERVER_ERROR, "The message's record cannot be read",
         "look at the server's log and at its disk; the timeline names the record";
+    /// No such large body, or one of another tenant.
+    UNKNOWN_BODY = "E-UNKNOWN-BODY", NOT_FOUND, "There is no such large body",
+        "send it again from its beginning with POST /v1/bodies; one to which no message refers goes after a day";
+    /// A send to many that refers to a large body.
+    BODY_TO_MANY = "E-BODY-TO-MANY", UNPROCESSABLE_ENTITY, "A large body cannot go to many in one send",
+        "send it to each agent by itself: any number of messages may refer to one body, so that it is sent once";
+    /// A large body that is not what was declared.
+    BODY_MISMATCH = "E-BODY-MISMATCH", UNPROCESSABLE_ENTITY, "The body is not what was declared",
+        "check length and SHA-256, then send it from its beginning with POST /v1/bodies; nothing of it was kept unless the detail says that there was too much";
+    /// A piece that does not begin where the one before ended.
+    UPLOAD_OFFSET = "E-UPLOAD-OFFSET", CONFLICT, "The bytes do not go on where the body ends",
+        "ask with HEAD for Upload-Offset, and go on there";
+    /// A large body that is whole.
+    BODY_WHOLE = "E-BODY-WHOLE", CONFLICT, "The body is whole", "leave it: it goes by itself";
+    /// A range that is not there.
+    RANGE = "E-RANGE", RANGE_NOT_SATISFIABLE, "The body has no such range", "see Content-Range for its length";
+    /// A message that has ended.
+    ENDED = "E-ENDED", GONE, "The message has ended", "do not fetch it; look at its timeline";
     /// No such route.
     UNKNOWN_ROUTE = "E-UNKNOWN-ROUTE", NOT_FOUND, "There is no such address", "see the documentation for the routes";
     /// The route is there, but not for this method.

@@ -46,7 +46,8 @@ impl History {
                 Record::Accepted(accepted)
                 | Record::Scheduled { accepted, .. }
                 | Record::AcceptedUnder { accepted, .. }
-                | Record::FannedOut { accepted, .. },
+                | Record::FannedOut { accepted, .. }
+                | Record::AcceptedByReference { accepted, .. },
             ) => Some((record, accepted)),
             Ok(Record::Carried { accepted, .. }) => decode_accepted(accepted)
                 .ok()

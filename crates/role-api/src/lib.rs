@@ -9,6 +9,7 @@
 pub mod codes;
 
 mod batch;
+mod bodies;
 mod body;
 mod fanout;
 mod groups;
@@ -25,6 +26,7 @@ mod service;
 mod submit;
 mod wait;
 
+pub use bodies::LargeBodies;
 pub use request::{TypeDefaults, Types};
 pub use service::{Api, Options};
 pub use wait::Watchers;

@@ -1,15 +1,14 @@
 //! `GET /v1/messages/{id}` with its waiting, its timeline and its data.
 
-use crate::codes;
-use crate::fanout;
 use crate::history::{self, History};
 use crate::message::{self, rank, reached};
 use crate::problem::Problem;
 use crate::request::parse_duration;
 use crate::service::{Api, JSON};
+use crate::{bodies, codes, fanout};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use countersign_access::Scope;
@@ -71,6 +70,7 @@ pub(crate) async fn timeline(
 /// The document as it was sent.
 pub(crate) async fn data(
     State(api): State<Api>,
+    method: Method,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -81,6 +81,9 @@ pub(crate) async fn data(
         let why = history.missing.map(|missing| missing.reason);
         return Err(Problem::new(codes::UNREADABLE, why.unwrap_or_default()));
     };
+    if accepted.body.is_some() {
+        return bodies::data_of(&api, &view, &accepted, &method, &headers).await;
+    }
     let (content_type, body) = match accepted.content_type {
         "" => (
             "application/json".to_owned(),

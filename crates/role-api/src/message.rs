@@ -97,7 +97,7 @@ pub(crate) struct Sent<'a> {
     lane: &'a str,
     lane_rule: &'static str,
     accepted_at: Text<Timestamp>,
-    bytes: usize,
+    bytes: u64,
     sha256: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     content_type: &'a str,
@@ -158,7 +158,7 @@ struct Step<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<usize>,
+    bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<Text<Timestamp>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -219,6 +219,10 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
             Ok(
                 Record::Scheduled { not_before, .. }
                 | Record::AcceptedUnder {
+                    not_before: Some(not_before),
+                    ..
+                }
+                | Record::AcceptedByReference {
                     not_before: Some(not_before),
                     ..
                 },
@@ -301,7 +305,7 @@ pub(crate) fn sent<'a>(accepted: &Accepted<'a>) -> Sent<'a> {
         lane: accepted.lane,
         lane_rule: accepted.rule.as_str(),
         accepted_at: Text(accepted.at),
-        bytes: accepted.data.len(),
+        bytes: accepted.bytes(),
         sha256: hex(&accepted.body_sha256),
         content_type: accepted.content_type,
         expires_at: accepted.expires_at.map(Text),
@@ -350,10 +354,15 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             not_before: None,
             accepted,
             ..
+        }
+        | Record::AcceptedByReference {
+            not_before: None,
+            accepted,
+            ..
         } => Step {
             seq: Some(accepted.seq),
             sender: Some(accepted.sender),
-            bytes: Some(accepted.data.len()),
+            bytes: Some(accepted.bytes()),
             ..begun("accepted", accepted.at)
         },
         Record::Scheduled {
@@ -364,15 +373,20 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             not_before: Some(not_before),
             accepted,
             ..
+        }
+        | Record::AcceptedByReference {
+            not_before: Some(not_before),
+            accepted,
+            ..
         } => Step {
             sender: Some(accepted.sender),
-            bytes: Some(accepted.data.len()),
+            bytes: Some(accepted.bytes()),
             not_before: Some(Text(not_before)),
             ..begun("accepted", accepted.at)
         },
         Record::FannedOut { accepted, .. } => Step {
             sender: Some(accepted.sender),
-            bytes: Some(accepted.data.len()),
+            bytes: Some(accepted.bytes()),
             ..begun("sent_to_many", accepted.at)
         },
         Record::Addressed(row) => Step {

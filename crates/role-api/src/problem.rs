@@ -146,6 +146,8 @@ impl From<Refusal> for Problem {
             Refusal::KeyReused { .. } => codes::KEY_REUSED,
             Refusal::IdTaken { .. } => codes::ID_TAKEN,
             Refusal::BodyTooLarge { .. } => codes::TOO_LARGE,
+            Refusal::UnknownBody { .. } => codes::UNKNOWN_BODY,
+            Refusal::BodyToMany { .. } => codes::BODY_TO_MANY,
             Refusal::AlreadyExpired => codes::EXPIRED,
             Refusal::UnknownMessage { .. } => codes::UNKNOWN_MESSAGE,
             Refusal::TooLate { .. } => codes::TOO_LATE,

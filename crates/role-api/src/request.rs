@@ -6,9 +6,10 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use countersign_rules::delivery::{Audience, FanOut, Quorum, Submission};
+use countersign_rules::message::NameError;
 use countersign_rules::{
-    AgentName, GroupName, LabelName, LabelValue, LaneName, LaneRule, MessageId, TenantName,
-    Timestamp, TypeName, limits,
+    AgentName, BodyRef, GroupName, LabelName, LabelValue, LaneName, LaneRule, MessageId,
+    TenantName, Timestamp, TypeName, limits,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -37,8 +38,11 @@ pub(crate) struct SendBody<'a> {
     to: Target<'a>,
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    /// The document itself, or [`SendBody::data_ref`] instead.
+    #[serde(borrow, default, deserialize_with = "some")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data_ref: Option<DataRef<'a>>,
     #[serde(borrow, default)]
     content_type: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -63,6 +67,19 @@ pub(crate) struct SendBody<'a> {
     quorum: Option<QuorumBody>,
     #[serde(borrow, default)]
     deadline: Option<Cow<'a, str>>,
+}
+
+/// A large body that was sent before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DataRef<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// `null` is a document too.
+fn some<'a, D: serde::Deserializer<'a>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -174,12 +191,13 @@ pub(crate) fn read(
         }
     };
     let content_type = content_type(&body)?;
-    let document = document(&body, &content_type)?;
-    let body_sha256 = digest(&SHA256, document.as_bytes());
-    let body_sha256 = body_sha256
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes");
+    let large = large_body(&body)?;
+    let data = body.data.map_or("", RawValue::get);
+    let body_sha256 = match large {
+        // Known to the centre alone, which is asked before the message is brought to it.
+        Some(_) => [0; 32],
+        None => sha256(document(data, &content_type)?.as_bytes()),
+    };
     let key = sender.key.or(own_key.as_deref());
     let defaults = sender.types.get(&kind).copied().unwrap_or_default();
     let message = Submission {
@@ -199,7 +217,8 @@ pub(crate) fn read(
         tracestate: sender.tracestate.to_owned(),
         sender: sender.subject.to_owned(),
         content_type,
-        data: bytes.slice_ref(body.data.get().as_bytes()),
+        data: bytes.slice_ref(data.as_bytes()),
+        body: large,
         to: (),
         kind,
         lane,
@@ -320,14 +339,39 @@ fn content_type(body: &SendBody<'_>) -> Result<String, Problem> {
     Ok(given.to_owned())
 }
 
+/// The large body that a message refers to. Its length is not known here.
+fn large_body(body: &SendBody<'_>) -> Result<Option<BodyRef>, Problem> {
+    match (&body.data, &body.data_ref) {
+        (Some(_), Some(_)) => Err(Problem::field(
+            "/data_ref",
+            "give data or data_ref, not both",
+        )),
+        (None, None) => Err(Problem::field(
+            "/data",
+            "give data, or data_ref for a large body",
+        )),
+        (Some(_), None) => Ok(None),
+        (None, Some(DataRef { id })) => {
+            let no_id = |error: NameError| Problem::field("/data_ref/id", error.to_string());
+            let id = id.parse().map_err(no_id)?;
+            Ok(Some(BodyRef { id, bytes: 0 }))
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest(&SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 /// The document as its receiver will have it: the text of a JSON string when it is not JSON itself.
-fn document<'a>(body: &SendBody<'a>, content_type: &str) -> Result<Cow<'a, str>, Problem> {
+fn document<'a>(data: &'a str, content_type: &str) -> Result<Cow<'a, str>, Problem> {
     if content_type.is_empty() {
-        return Ok(Cow::Borrowed(body.data.get()));
+        return Ok(Cow::Borrowed(data));
     }
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    let text: Result<Text<'a>, _> = serde_json::from_str(body.data.get());
+    let text: Result<Text<'a>, _> = serde_json::from_str(data);
     text.map(|text| text.0).map_err(|_| {
         Problem::field(
             "/data",
@@ -423,7 +467,7 @@ fn fingerprint(body: &SendBody<'_>, to: &To) -> [u8; 16] {
     let (to, quorum) = (to.in_words(), body.quorum.map(QuorumBody::in_words));
     let max_attempts = body.max_attempts.map(|max| max.to_string());
     let mut asked = vec![
-        &to,
+        to.as_ref(),
         &body.kind,
         body.order_key.as_deref().unwrap_or_default(),
         body.content_type.as_deref().unwrap_or_default(),
@@ -433,7 +477,7 @@ fn fingerprint(body: &SendBody<'_>, to: &To) -> [u8; 16] {
         body.expires_in.as_deref().unwrap_or_default(),
         body.not_before.as_deref().unwrap_or_default(),
         max_attempts.as_deref().unwrap_or_default(),
-        body.data.get(),
+        body.data.map_or("", RawValue::get),
     ];
     // Only where it is given, so that keys of before stand for what they stood for.
     asked.extend(body.lane_rule.as_deref());

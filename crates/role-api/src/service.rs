@@ -1,14 +1,15 @@
 //! The service: its options, its routes, and who may use them.
 
+use crate::bodies::LargeBodies;
 use crate::problem::Problem;
 use crate::request::Types;
 use crate::wait::Watchers;
-use crate::{codes, fanout, groups, look, metrics, operate, orphans, send};
+use crate::{bodies, codes, fanout, groups, look, metrics, operate, orphans, send};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, head, post, put};
 use countersign_access::{Access, Denied, Scope, Verifier, bearer};
 use countersign_driver::{Clock, Handle, Health};
 use countersign_rules::delivery::Centre;
@@ -27,6 +28,8 @@ pub struct Options {
     pub batch_bytes_max: usize,
     /// What messages of a type get whose sender does not say otherwise. Default: nothing.
     pub types: Types,
+    /// Where large bodies are kept. Default: nowhere, so that there are none.
+    pub bodies: Option<LargeBodies>,
     /// Whether the process is leaving: sends are then refused.
     pub is_draining: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What else keeps the process from being ready; `/readyz` says so. Default: nothing.
@@ -41,6 +44,7 @@ impl Default for Options {
             body_bytes_max: limits::BODY_BYTES_MAX,
             batch_bytes_max: 16 << 20,
             types: Types::new(),
+            bodies: None,
             is_draining: Arc::new(|| false),
             trouble: Arc::new(|| None),
             clock: Clock::system(),
@@ -121,6 +125,15 @@ impl Api {
                 "/v1/groups/{group}/members/{agent}",
                 put(groups::add).delete(groups::remove),
             )
+            .route("/v1/bodies", post(bodies::begin))
+            .route(
+                "/v1/bodies/{id}",
+                head(bodies::look)
+                    .patch(bodies::write)
+                    .delete(bodies::forget)
+                    // Each piece is written as it comes: its length is bounded by what was declared.
+                    .layer(DefaultBodyLimit::disable()),
+            )
             .route("/v1/counters", get(operate::counters))
             .route("/v1/orphan-acks", get(orphans::list))
             .route(
@@ -134,6 +147,19 @@ impl Api {
                 Problem::new(codes::METHOD, "the method is not allowed here")
             })
             .with_state(self)
+    }
+
+    /// The routes by which agents fetch large bodies: they are served where the hub is.
+    pub fn bodies_router(self) -> Router {
+        Router::new()
+            .route("/v1/messages/{id}/body", get(bodies::document))
+            .with_state(self)
+    }
+
+    /// Where large bodies are kept.
+    pub(crate) fn large_bodies(&self) -> Result<&LargeBodies, Problem> {
+        let bodies = self.shared.options.bodies.as_ref();
+        bodies.ok_or_else(|| Problem::new(codes::UNKNOWN_ROUTE, "no large bodies are kept here"))
     }
 
     /// Who asks, if that one may.

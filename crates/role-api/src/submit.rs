@@ -6,7 +6,9 @@ use crate::request::Asked;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_driver::{Answer, Handle};
-use countersign_rules::delivery::{Centre, FanOutReceipt, Input, Receipt, Reply};
+use countersign_rules::delivery::{
+    Centre, FanOutReceipt, Input, Receipt, Refusal, Reply, Submission,
+};
 use countersign_rules::{AgentName, MessageId};
 use std::fmt::Write;
 
@@ -33,11 +35,35 @@ pub(crate) async fn submit(centre: &Handle<Centre>, asked: Asked) -> Result<Acce
 /// Brings a send to the engine, and waits only for its place in the queue.
 pub(crate) async fn bring(centre: &Handle<Centre>, asked: Asked) -> Result<Brought, Problem> {
     let (agent, input) = match asked {
-        Asked::One(submission) => (Some(submission.to.clone()), Input::Submit(submission)),
+        Asked::One(mut submission) => {
+            look_up(centre, &mut submission).await?;
+            (Some(submission.to.clone()), Input::Submit(submission))
+        }
+        // One that refers to a large body is refused by the rules, whatever the body is.
         Asked::Many(fan_out) => (None, Input::FanOut(fan_out)),
     };
     let answer = centre.bring(input).await?;
     Ok(Brought { agent, answer })
+}
+
+/// Completes a submission that refers to a large body by what the centre knows of that body.
+async fn look_up(centre: &Handle<Centre>, submission: &mut Submission) -> Result<(), Problem> {
+    let Some(body) = &mut submission.body else {
+        return Ok(());
+    };
+    let look = Input::LookBody {
+        tenant: submission.tenant.clone(),
+        body: body.id,
+    };
+    let Reply::Body(Some(known)) = centre.ask(look).await? else {
+        return Err(Refusal::UnknownBody { body: body.id }.into());
+    };
+    (*body, submission.body_sha256) = (known.body, known.sha256);
+    // The same document sent once more is the same message, whatever body brought it.
+    for (mark, byte) in submission.fingerprint.iter_mut().zip(known.sha256) {
+        *mark ^= byte;
+    }
+    Ok(())
 }
 
 impl Brought {

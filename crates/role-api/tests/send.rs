@@ -129,7 +129,7 @@ async fn faults_of_the_body_are_named_with_their_place() {
         (
             r#"{"to":{"agent":"lyon"},"type":"doc.insert"}"#,
             "E-FIELD",
-            Some(""),
+            Some("/data"),
         ),
         (
             r#"{"to":{"agent":"lyon"},"type":7,"data":1}"#,

@@ -4,7 +4,7 @@
 //! and new message types break everybody. Absent is left out, never `null`.
 
 use countersign_rules::delivery::{Accepted, Push};
-use countersign_rules::{LaneRule, Timestamp};
+use countersign_rules::{BodyRef, LaneRule, Timestamp};
 use std::io::Write as _;
 
 /// Appends the envelope of `message` as JSON.
@@ -48,9 +48,28 @@ pub fn write(to: &mut Vec<u8>, message: &Accepted<'_>, push: &Push, ack_url: &st
         written.expect("writing to memory cannot fail");
     }
     text(to, "ack_url", ack_url);
-    to.extend_from_slice(b"\"data\":");
-    to.extend_from_slice(message.data);
+    match message.body {
+        Some(body) => reference(to, push, message, body),
+        None => {
+            to.extend_from_slice(b"\"data\":");
+            to.extend_from_slice(message.data);
+        }
+    }
     to.push(b'}');
+}
+
+/// Where the body is that is too large to be pushed, relative to the hub's own address.
+fn reference(to: &mut Vec<u8>, push: &Push, message: &Accepted<'_>, body: BodyRef) {
+    let (id, bytes) = (push.id, body.bytes);
+    let begun = write!(
+        to,
+        r#""data_ref":{{"url":"/v1/messages/{id}/body","bytes":{bytes},"sha256":""#
+    );
+    begun.expect("writing to memory cannot fail");
+    for byte in message.body_sha256 {
+        write!(to, "{byte:02x}").expect("writing to memory cannot fail");
+    }
+    to.extend_from_slice(b"\"}");
 }
 
 fn text(to: &mut Vec<u8>, name: &str, value: &str) {
@@ -68,7 +87,7 @@ fn time(to: &mut Vec<u8>, name: &str, at: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use countersign_rules::{AgentName, MessageId};
+    use countersign_rules::{AgentName, BodyId, MessageId};
     use serde_json::{Value, json};
 
     fn accepted<'a>(correlation_id: &'a str, data: &'a [u8]) -> Accepted<'a> {
@@ -96,6 +115,7 @@ mod tests {
             content_type: "",
             data,
             rule: LaneRule::Block,
+            body: None,
         }
     }
 
@@ -132,6 +152,24 @@ mod tests {
         assert_eq!(value["attempt"], json!(2));
         assert!(value.get("lane_rule").is_none(), "that of every client");
         assert!(value.get("causation_id").is_none() && value.get("expires_at").is_none());
+    }
+
+    #[test]
+    fn a_large_body_is_referred_to() {
+        let message = Accepted {
+            body: Some(BodyRef {
+                id: BodyId([1; 16]),
+                bytes: 5_000_000,
+            }),
+            body_sha256: [0xab; 32],
+            ..accepted("", b"")
+        };
+        let value: Value = serde_json::from_slice(&written(&message)).unwrap();
+        assert!(value.get("data").is_none());
+        let url = "/v1/messages/07070707-0707-0707-0707-070707070707/body";
+        let sha256 = "ab".repeat(32);
+        let told = json!({ "url": url, "bytes": 5_000_000, "sha256": sha256 });
+        assert_eq!(value["data_ref"], told);
     }
 
     #[test]

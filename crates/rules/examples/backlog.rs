@@ -78,6 +78,7 @@ fn submit(centre: &mut Centre, out: &mut Out<Centre>, number: u64, agents: &[Age
         key: Some(key),
         fingerprint: id,
         body_sha256: [7; 32],
+        body: None,
         expires_at: None,
         not_before: None,
         attempts_max: None,

@@ -2,6 +2,8 @@
 //!
 //! At a limit a request is refused with its cause; nothing that was accepted is dropped (I17).
 
+use crate::time::Duration;
+
 /// Longest name of a tenant, agent, message type, lane, group or label, in bytes. Names travel in every record.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -10,6 +12,15 @@ pub const KEY_BYTES_MAX: usize = 256;
 
 /// Largest body carried inside the message, in bytes. Above it a claim check is the right tool.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Largest body that a message may refer to, in bytes: 16 GiB, more than one document should have.
+pub const LARGE_BODY_BYTES_MAX: u64 = 16 << 30;
+
+/// How long a large body waits for the first message that refers to it.
+pub const BODY_UNCLAIMED: Duration = Duration::from_secs(24 * 3600);
+
+/// Large bodies that are being sent at one time.
+pub const UPLOADS_MAX: usize = 1000;
 
 /// Longest correlation id, causation id, traceparent or tracestate, in bytes (W3C allows 512).
 pub const CONTEXT_BYTES_MAX: usize = 512;

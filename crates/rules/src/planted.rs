@@ -58,6 +58,8 @@ pub enum Planted {
     KeepMember,
     /// N14: a quorum is said to be reached one too early.
     QuorumTooEarly,
+    /// I1: a message is accepted that refers to a body which is not there.
+    ReferUnknownBody,
 }
 
 impl Planted {

@@ -568,12 +568,17 @@ impl World {
                     not_before: Some(_),
                     ..
                 }
+                | Record::AcceptedByReference {
+                    not_before: Some(_),
+                    ..
+                }
         );
         match record {
             Record::Started { .. } => Fact::Started,
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
-            | Record::AcceptedUnder { accepted, .. } => Fact::Accepted {
+            | Record::AcceptedUnder { accepted, .. }
+            | Record::AcceptedByReference { accepted, .. } => Fact::Accepted {
                 id: accepted.id,
                 agent: agent_number(
                     &countersign_rules::AgentName::parse(accepted.to).expect("it was a name"),

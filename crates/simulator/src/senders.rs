@@ -210,6 +210,7 @@ impl World {
             key: plan.wish.key,
             fingerprint: plan.wish.fingerprint,
             body_sha256: [0; 32],
+            body: None,
             expires_at: plan.life.map(|life| begins + life),
             not_before,
             attempts_max: plan.attempts_max,

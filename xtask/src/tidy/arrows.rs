@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "countersign-role-api",
         &[
+            "countersign-claims",
             "countersign-driver",
             "countersign-rules",
             "countersign-access",
@@ -72,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "countersign-role-agent",
         &[
+            "countersign-claims",
             "countersign-driver",
             "countersign-rules",
             "countersign-access",
@@ -96,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "countersign-checker",
             "countersign-journal",
             "countersign-archive",
+            "countersign-claims",
             "countersign-driver",
             "countersign-index",
             "countersign-access",

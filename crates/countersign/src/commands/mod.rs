@@ -12,6 +12,7 @@ pub(crate) mod groups;
 pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod send;
+mod send_large;
 pub(crate) mod send_many;
 pub(crate) mod serve;
 pub(crate) mod store;

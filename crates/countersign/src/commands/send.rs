@@ -2,12 +2,13 @@
 
 use crate::cli::Send;
 use crate::client::{Client, block_on};
-use crate::commands::send_many;
+use crate::commands::{send_large, send_many};
 use crate::durations::parse_duration;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Output};
+use countersign_rules::limits;
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +18,20 @@ use std::time::{Duration, Instant};
 const ON_THE_WAY: [&str; 4] = ["waiting", "pushed", "stored", "acknowledged"];
 
 pub(crate) fn run(args: &Send, output: Output) -> Outcome {
-    let body = body(args)?;
+    let file = args.data.strip_prefix('@').map(Path::new);
+    if let Some(path) = file
+        && is_over_limit(path)?
+    {
+        return run_large(args, path, output);
+    }
+    let (data, content_type) = data(args)?;
+    // Within quotes a text is longer than in its file.
+    if let Some(path) = file
+        && data.to_string().len() > limits::BODY_BYTES_MAX
+    {
+        return run_large(args, path, output);
+    }
+    let body = body(args, ("data", data), content_type)?;
     let key = args
         .id
         .clone()
@@ -28,6 +42,50 @@ pub(crate) fn run(args: &Send, output: Output) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     block_on(send(args, &client, &key, &body, output))
+}
+
+/// Whether a file is too large to be in a message.
+fn is_over_limit(path: &Path) -> Result<bool, Failure> {
+    let about = std::fs::metadata(path);
+    let about = about.map_err(|error| Failure::file(path, "read", &error))?;
+    Ok(about.len() > limits::BODY_BYTES_MAX as u64)
+}
+
+/// Sends the file first, and then the message that refers to it.
+fn run_large(args: &Send, path: &Path, output: Output) -> Outcome {
+    if args.print_curl {
+        let why = "a large file goes in several requests: see docs/large-bodies.md";
+        return Err(usage("--print-curl", why.to_owned()));
+    }
+    let to = send_many::target(&args.to).map_err(|why| usage("--to", why))?;
+    if to["agent"].is_null() {
+        // Said before the file is sent, not after it.
+        return Err(Failure::new(
+            Exit::Usage,
+            "E-BODY-TO-MANY",
+            "a large file cannot go to many in one send",
+            format!(
+                "{} is over {} KiB, and --to names many",
+                path.display(),
+                limits::BODY_BYTES_MAX / 1024
+            ),
+            "send it to each agent by itself",
+        ));
+    }
+    let key = args
+        .id
+        .clone()
+        .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let content_type = args.content_type.clone();
+    let content_type = content_type
+        .or_else(|| content_type_of(path))
+        .unwrap_or_else(|| String::from("application/octet-stream"));
+    let client = Client::new(&args.server)?;
+    block_on(async {
+        let id = send_large::upload(&client, path, output).await?;
+        let body = body(args, ("data_ref", json!({ "id": id })), Some(content_type))?;
+        send(args, &client, &key, &body, output).await
+    })
 }
 
 async fn send(args: &Send, client: &Client, key: &str, body: &Value, output: Output) -> Outcome {
@@ -195,13 +253,16 @@ fn ended(message: &Value, until: &str, id: &str, client: &Client, output: Output
     }
 }
 
-fn body(args: &Send) -> Result<Value, Failure> {
+fn body(
+    args: &Send,
+    (name, data): (&str, Value),
+    content_type: Option<String>,
+) -> Result<Value, Failure> {
     let mut body = Map::new();
     let to = send_many::target(&args.to).map_err(|why| usage("--to", why))?;
     body.insert("to".to_owned(), to);
     body.insert("type".to_owned(), Value::from(args.kind.clone()));
-    let (data, content_type) = data(args)?;
-    body.insert("data".to_owned(), data);
+    body.insert(name.to_owned(), data);
     let quorum = args.quorum.as_deref().map(send_many::quorum).transpose();
     let quorum = quorum.map_err(|why| usage("--quorum", why))?;
     let mut optional = |name: &str, value: Option<Value>| {

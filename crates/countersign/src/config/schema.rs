@@ -147,6 +147,8 @@ pub(crate) struct DeliverySection {
     pub(crate) strict_targets: bool,
     /// Largest body. Default: 256KiB.
     pub(crate) body_max: SizeText,
+    /// Largest body that is sent before its message and referred to by it. Default: 4GiB.
+    pub(crate) large_body_max: SizeText,
     /// What messages of a type get whose sender does not say otherwise. Default: nothing.
     pub(crate) types: BTreeMap<String, TypeSection>,
 }
@@ -381,6 +383,7 @@ impl Default for DeliverySection {
             ack_wait: DurationText(policy.ack_wait),
             strict_targets: policy.strict_targets,
             body_max: SizeText(policy.body_bytes_max as u64),
+            large_body_max: SizeText(4 << 30),
             types: BTreeMap::new(),
         }
     }

@@ -4,8 +4,9 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::roles::store;
 use countersign_archive::DiskArchive;
+use countersign_claims::FolderStore;
 use countersign_driver::{Bodies, Options, Outlet, Service};
-use countersign_role_api::Watchers;
+use countersign_role_api::{LargeBodies, Watchers};
 use countersign_role_hub::HubOutlet;
 use countersign_rules::delivery::{Centre, Effect, Input, Policy};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 struct CentreOutlet {
     hub: HubOutlet,
     watchers: Arc<Watchers>,
+    bodies: LargeBodies,
 }
 
 impl Outlet<Centre> for CentreOutlet {
@@ -27,6 +29,7 @@ impl Outlet<Centre> for CentreOutlet {
                 Ok(accepted) => return Some(Input::Carry { id, accepted }),
                 Err(error) => tracing::error!(%id, %error, "a message cannot be copied forward"),
             },
+            Effect::DropBody { body } => self.bodies.remove(body),
             Effect::BatchRecorded { batch } => return Some(Input::BatchRecorded { batch }),
             other => tracing::error!(?other, "an effect that nobody carries out"),
         }
@@ -52,11 +55,22 @@ pub(crate) fn policy(config: &Config) -> Policy {
     }
 }
 
+/// Opens the store of large bodies.
+pub(crate) fn bodies(config: &Config) -> Result<LargeBodies, Failure> {
+    let directory = config.store.data_dir.join("bodies");
+    let unusable = |error: std::io::Error| Failure::file(&directory, "open", &error);
+    std::fs::create_dir_all(&config.store.data_dir).map_err(unusable)?;
+    let store = FolderStore::open_directory(&directory).map_err(unusable)?;
+    let (reserve, most) = (config.store.reserve.0, config.delivery.large_body_max.0);
+    LargeBodies::new(Arc::new(store), reserve, most).map_err(unusable)
+}
+
 /// Opens the centre's journal and starts its loop.
 pub(crate) fn start(
     config: &Config,
     hub: HubOutlet,
     watchers: Arc<Watchers>,
+    bodies: LargeBodies,
 ) -> Result<Service<Centre>, Failure> {
     let directory = config.store.data_dir.join("centre");
     // Beside the journal's directory, which holds nothing else.
@@ -65,6 +79,11 @@ pub(crate) fn start(
         let archive = DiskArchive::open(&ended).map_err(|error| error.to_string())?;
         Ok(Centre::with_archive(policy(config), archive))
     };
+    let outlet = CentreOutlet {
+        hub,
+        watchers,
+        bodies,
+    };
     let opened = store::open_with(centre, &directory, config.store.reserve.0, "the centre")?;
-    store::start(opened, CentreOutlet { hub, watchers }, Options::default())
+    store::start(opened, outlet, Options::default())
 }

@@ -8,7 +8,7 @@ use crate::roles::store::Running;
 use crate::roles::{acks, centre, keys, listen, store, token};
 use axum::Router;
 use countersign_access::{Issuer, Verifier};
-use countersign_driver::Handle;
+use countersign_driver::{Clock, Handle};
 use countersign_role_api::{Api, Watchers};
 use countersign_role_hub::{Drain, HubRole};
 use countersign_rules::TypeName;
@@ -36,6 +36,8 @@ pub(crate) struct Deployment {
     drain_over: Duration,
     servers: JoinSet<std::io::Result<()>>,
     pull: Option<JoinHandle<()>>,
+    /// Gives up large bodies that never came to their end.
+    tidy: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -74,6 +76,7 @@ impl Deployment {
             drain_over: config.hub.drain.0,
             servers: JoinSet::new(),
             pull: None,
+            tidy: None,
             stop,
         };
         if let Some(listener) = listeners.token {
@@ -95,7 +98,9 @@ impl Deployment {
                 .spawn(listen::serve(listener, router, stopped.clone()));
         }
         if let Some(listener) = listeners.hub {
-            let router = deployment.start_centre(config, roles, &verifier, extra)?;
+            let router = deployment
+                .start_centre(config, roles, &verifier, extra)
+                .await?;
             deployment
                 .servers
                 .spawn(listen::serve(listener, router, stopped));
@@ -103,7 +108,7 @@ impl Deployment {
         Ok(deployment)
     }
 
-    fn start_centre(
+    async fn start_centre(
         &mut self,
         config: &Config,
         roles: &[Role],
@@ -121,8 +126,13 @@ impl Deployment {
             ..countersign_role_hub::Options::new(ack_url(config, &self.addresses))
         });
         let watchers = Arc::new(Watchers::default());
-        let service = centre::start(config, hub.outlet(), Arc::clone(&watchers))?;
+        let bodies = centre::bodies(config)?;
+        let service = centre::start(config, hub.outlet(), Arc::clone(&watchers), bodies.clone())?;
         let handle = service.handle();
+        let now = || Clock::system().now();
+        let recovered = bodies.recover(&handle, now()).await;
+        recovered.map_err(|why| Failure::unexpected("cannot look at the large bodies", why))?;
+        self.tidy = Some(tokio::spawn(bodies.clone().tidy(now)));
         let blocked = Blocked::default();
         self.pull = self.follow_acks(config, &handle, &blocked)?;
         let mut router = extra;
@@ -135,6 +145,7 @@ impl Deployment {
             countersign_role_api::Options {
                 body_bytes_max: usize::try_from(config.delivery.body_max.0).unwrap_or(usize::MAX),
                 types: types(config),
+                bodies: Some(bodies),
                 is_draining: Arc::new(move || draining.is_draining()),
                 trouble: Arc::new(move || blocked.is_blocked().then_some(ACKS_BLOCKED)),
                 ..countersign_role_api::Options::default()
@@ -143,6 +154,7 @@ impl Deployment {
             Arc::clone(verifier),
             watchers,
         );
+        router = router.merge(api.clone().bodies_router());
         if roles.contains(&Role::Api) {
             router = router.merge(api.router());
         }
@@ -245,6 +257,9 @@ impl Deployment {
         }
         if let Some(pull) = self.pull.take() {
             pull.abort();
+        }
+        if let Some(tidy) = self.tidy.take() {
+            tidy.abort();
         }
         let centre = store::close("the centre", self.centre.take()).await;
         let acks = store::close("the ack API", self.acks.take()).await;

@@ -390,7 +390,8 @@ mod tests {
         let mut config = crate::config::Config::default();
         config.store.data_dir = home.path().to_owned();
         let hub = countersign_role_hub::HubRole::new(countersign_role_hub::Options::new("none"));
-        let centre = crate::roles::centre::start(&config, hub.outlet(), Arc::default());
+        let bodies = crate::roles::centre::bodies(&config).expect("the folder is made");
+        let centre = crate::roles::centre::start(&config, hub.outlet(), Arc::default(), bodies);
         let centre = centre.expect("it starts");
         let (confirmed, blocked) = (Arc::new(AtomicU64::new(0)), Blocked::default());
         let (asked, mut asks) = mpsc::unbounded_channel();

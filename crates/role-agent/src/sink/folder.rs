@@ -4,7 +4,7 @@
 //! same message always has the same name, so a repeated attempt makes no second file.
 
 use super::{Attempt, Sink, failed, outcome};
-use crate::{Delivery, Error};
+use crate::{Delivery, Document, Error};
 use bytes::Bytes;
 use countersign_rules::site::WorkResult;
 use std::fs::{self, File};
@@ -40,7 +40,10 @@ impl FolderSink {
 impl Sink for FolderSink {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> Attempt<'a> {
         let (folder, name) = (self.folder.clone(), name(delivery));
-        let body = delivery.body.clone();
+        let body = match &delivery.large {
+            None => Source::Held(delivery.body.clone()),
+            Some(document) => Source::Large(document.clone()),
+        };
         Box::pin(async move {
             let detail = name.clone();
             let written = tokio::task::spawn_blocking(move || write(&folder, &name, &body)).await;
@@ -90,7 +93,13 @@ fn extension(media_type: &str) -> &'static str {
     }
 }
 
-fn write(folder: &Path, name: &str, body: &Bytes) -> io::Result<Written> {
+/// Where a document comes from.
+enum Source {
+    Held(Bytes),
+    Large(Document),
+}
+
+fn write(folder: &Path, name: &str, body: &Source) -> io::Result<Written> {
     let finished = folder.join(name);
     if finished.try_exists()? {
         // Its name may have got there right before a crash, and not yet for good.
@@ -99,7 +108,14 @@ fn write(folder: &Path, name: &str, body: &Bytes) -> io::Result<Written> {
     }
     let unfinished = folder.join(format!(".{name}.part"));
     let mut file = File::create(&unfinished)?;
-    file.write_all(body)?;
+    match body {
+        Source::Held(body) => file.write_all(body)?,
+        Source::Large(document) => {
+            for piece in document.pieces()? {
+                file.write_all(&piece?)?;
+            }
+        }
+    }
     file.sync_all()?;
     drop(file);
     fs::rename(&unfinished, &finished)?;

@@ -13,8 +13,8 @@ use crate::{Delivery, Error};
 use countersign_rules::ack::Outcome;
 use countersign_rules::limits::{OUTCOME_DATA_BYTES_MAX, OUTCOME_DETAIL_BYTES_MAX};
 use countersign_rules::site::WorkResult;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Client, Response, StatusCode, Url};
 use std::time::Duration;
 
 /// Posts each document to a URL.
@@ -34,11 +34,13 @@ pub struct HttpSink {
     client: Client,
     url: Url,
     headers: HeaderMap,
+    timeout: Duration,
 }
 
 impl HttpSink {
     /// Posts to `url`. An attempt fails when it takes longer than `timeout`; 30 s is a good value,
-    /// longer than a healthy back office ever takes and shorter than a person waits.
+    /// longer than a healthy back office ever takes and shorter than a person waits. A large document
+    /// has a second more for each MiB.
     ///
     /// # Errors
     /// The URL is none, or no HTTP client can be made.
@@ -49,6 +51,7 @@ impl HttpSink {
             client,
             url,
             headers: HeaderMap::new(),
+            timeout,
         })
     }
 
@@ -80,7 +83,14 @@ impl HttpSink {
             }
         };
         let request = self.client.post(self.url.clone()).headers(headers);
-        match request.body(delivery.body.clone()).send().await {
+        let request = match &delivery.large {
+            None => request.body(delivery.body.clone()),
+            Some(document) => request
+                .header(CONTENT_LENGTH, document.bytes())
+                .timeout(self.timeout + time_for(document.bytes()))
+                .body(Body::wrap_stream(document.stream())),
+        };
+        match request.send().await {
             Ok(response) => judge(response).await,
             Err(error) => {
                 let code = match () {
@@ -121,6 +131,11 @@ impl Sink for HttpSink {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> Attempt<'a> {
         Box::pin(self.post(delivery))
     }
+}
+
+/// What a large document may take beside the answer.
+fn time_for(bytes: u64) -> Duration {
+    Duration::from_secs(bytes >> 20)
 }
 
 /// A lane may be any text, a header may not.

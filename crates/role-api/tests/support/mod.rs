@@ -8,9 +8,10 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use countersign_access::{
     Grant, Issuer, KeySet, Options as Expected, Scopes, SigningKey, Verifier,
 };
+use countersign_claims::FolderStore;
 use countersign_driver::journal::{self, NewStore, RealFiles};
 use countersign_driver::{Bodies, Handle, Outlet, Service, open};
-use countersign_role_api::{Api, Options, Watchers};
+use countersign_role_api::{Api, LargeBodies, Options, Watchers};
 use countersign_rules::ack::{Ack, AckItem, Outcome, Stage};
 use countersign_rules::delivery::{Centre, Effect, Input, Policy, Push, Reply};
 use countersign_rules::{AgentName, MessageId, TenantName, Timestamp};
@@ -49,6 +50,9 @@ pub struct World {
     pub draining: Arc<AtomicBool>,
     pub troubled: Arc<AtomicBool>,
     pub directory: TempDir,
+    /// Where large bodies are.
+    pub bodies: TempDir,
+    pub large: LargeBodies,
     issuer: Issuer,
     acks_read: AtomicU64,
 }
@@ -107,13 +111,18 @@ impl World {
         let is_draining = Arc::clone(&draining);
         let troubled = Arc::new(AtomicBool::new(false));
         let is_troubled = Arc::clone(&troubled);
+        let bodies = TempDir::new().unwrap();
+        let store = Arc::new(FolderStore::open_directory(bodies.path()).unwrap());
+        let large = LargeBodies::new(store, reserve_bytes, 64 << 20).unwrap();
         let options = Options {
             body_bytes_max,
+            bodies: Some(large.clone()),
             is_draining: Arc::new(move || is_draining.load(Ordering::SeqCst)),
             trouble: Arc::new(move || is_troubled.load(Ordering::SeqCst).then_some(TROUBLE)),
             ..Options::default()
         };
-        let router = Api::new(options, centre.clone(), Arc::new(verifier), watchers).router();
+        let api = Api::new(options, centre.clone(), Arc::new(verifier), watchers);
+        let router = api.clone().router().merge(api.bodies_router());
         let issuer = Issuer {
             keys,
             issuer: "test".into(),
@@ -127,6 +136,8 @@ impl World {
             draining,
             troubled,
             directory,
+            bodies,
+            large,
             issuer,
             acks_read: AtomicU64::new(0),
         };
@@ -158,6 +169,18 @@ impl World {
             ttl,
         };
         self.issuer.issue(&grant, from_unix_s).unwrap().token
+    }
+
+    /// The token of an agent.
+    pub fn agent_token(&self, tenant: &str, agent: &str) -> String {
+        let grant = Grant {
+            subject: agent.into(),
+            tenant: tenant.into(),
+            agent: Some(agent.into()),
+            scopes: Scopes::parse("hub ack").unwrap(),
+            ttl: Duration::from_secs(60),
+        };
+        self.issuer.issue(&grant, now_unix_s()).unwrap().token
     }
 
     /// A request of somebody of the tenant `default` who may do everything.

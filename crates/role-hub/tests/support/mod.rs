@@ -206,6 +206,7 @@ impl World {
             key: None,
             fingerprint: [0; 16],
             body_sha256: [0; 32],
+            body: None,
             expires_at: None,
             not_before: None,
             attempts_max: None,

@@ -12,7 +12,8 @@ impl Record<'_> {
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
             | Record::AcceptedUnder { accepted, .. }
-            | Record::FannedOut { accepted, .. } => Some((accepted.id, 0)),
+            | Record::FannedOut { accepted, .. }
+            | Record::AcceptedByReference { accepted, .. } => Some((accepted.id, 0)),
             Record::Addressed(row) => Some((row.id, row.accepted)),
             Record::Offered { id, previous, .. }
             | Record::Overdue { id, previous, .. }

@@ -373,6 +373,7 @@ impl State {
                 self.forget_one(handle);
             }
         }
+        self.bodies.archive(number, messages);
         self.batch_last = number;
         self.archived.push_back(Batch {
             name: batch_name(number, messages),
@@ -397,6 +398,7 @@ impl State {
         if let Some(batch) = found.ok().and_then(|found| self.archived.get_mut(found)) {
             batch.count = batch.count.saturating_sub(1);
         }
+        self.bodies.recall(batch, message.id);
         let handle = self.messages.insert(message.message());
         self.finished.append(handle, &mut self.messages);
         self.remembered += 1;
@@ -410,6 +412,7 @@ impl State {
             self.counters.aged_out += u64::from(batch.count);
             self.archived.pop_front();
         }
+        self.bodies.age_archive(below, self.clock.passed);
     }
 }
 

@@ -503,6 +503,10 @@ impl Centre {
         out: &mut Out<Self>,
     ) -> Result<FanOutReceipt, Refusal> {
         let message = &fan_out.message;
+        // A row has no reference of its own, and the body would go too early.
+        if let Some(body) = message.body {
+            return Err(Refusal::BodyToMany { body: body.id });
+        }
         if let Some(earlier) = self.earlier_fan_out(message, out)? {
             return Ok(earlier);
         }
@@ -538,6 +542,7 @@ impl Centre {
             content_type: &message.content_type,
             data: &message.data,
             rule: message.rule,
+            body: None,
         };
         let record = Record::FannedOut {
             number,

@@ -16,6 +16,7 @@
 mod about;
 mod acks;
 mod archive;
+mod bodies;
 mod ends;
 mod fanout;
 mod groups;
@@ -41,6 +42,7 @@ mod window;
 mod tests;
 
 pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_name};
+pub use bodies::{BodyView, NewBody};
 pub use fanout::{EndCounts, FanOut, FanOutReceipt, child_id};
 pub use groups::{Audience, GroupSummary, GroupView, LabelChanges, Labels};
 pub use image::StateImage;
@@ -56,6 +58,7 @@ pub use state::{Counters, State};
 pub use submission::Submission;
 
 use crate::ack::{Ack, Outcome};
+use crate::body::BodyId;
 use crate::limits;
 use crate::machine::{Machine, Out, Position, Start};
 use crate::message::{AgentName, GroupName, LaneName, MessageId, TenantName};
@@ -329,6 +332,17 @@ pub enum Input {
     Measure,
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
+    /// A large body is whole and durable in the store of bodies. One that is known changes nothing.
+    KeepBody(NewBody),
+    /// Somebody asks about a large body. Answered by [`Reply::Body`].
+    LookBody {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The body.
+        body: BodyId,
+    },
+    /// Whoever keeps the store of bodies asks which must be there. Answered by [`Reply::Bodies`].
+    LookBodies,
     /// What [`Effect::BatchRecorded`] said, brought back.
     BatchRecorded {
         /// The batch.
@@ -372,6 +386,12 @@ pub enum Effect {
     BatchRecorded {
         /// The batch.
         batch: u64,
+    },
+    /// Nobody refers to this large body any more: remove it. One that a crash leaves behind is
+    /// brought as [`Input::KeepBody`] at the next start, and dropped again in its time.
+    DropBody {
+        /// The body.
+        body: BodyId,
     },
     /// Read back this message's accepted record and bring it as [`Input::Carry`].
     CopyForward {
@@ -440,6 +460,10 @@ pub enum Reply {
     Measured(Box<Measures>),
     /// To [`Input::Count`].
     Counted(Box<Counters>),
+    /// To [`Input::LookBody`].
+    Body(Option<BodyView>),
+    /// To [`Input::LookBodies`].
+    Bodies(Vec<BodyId>),
     /// To every other input.
     Done,
 }
@@ -772,6 +796,12 @@ impl Machine for Centre {
                 limit,
             } => Reply::Orphans(self.state.orphans.page(&tenant, after, limit.max(1))),
             Input::Measure => Reply::Measured(Box::new(self.state.measures())),
+            Input::KeepBody(body) => {
+                self.keep_body(&body, now, out);
+                Reply::Done
+            }
+            Input::LookBody { tenant, body } => Reply::Body(self.state.body(&tenant, body)),
+            Input::LookBodies => Reply::Bodies(self.state.bodies()),
             Input::Count => Reply::Counted(Box::new(self.state.counters().clone())),
             Input::Carry { id, accepted } => {
                 self.carry(id, &accepted, now, out);
@@ -792,6 +822,7 @@ impl Machine for Centre {
                 | Input::ChangeMember { member: true, .. }
                 | Input::Label { .. }
                 | Input::Reprocess { .. }
+                | Input::KeepBody(_)
         )
     }
 
@@ -804,6 +835,7 @@ impl Machine for Centre {
         self.miss_quorums(now, out);
         self.age_fan_outs(now, out);
         self.age_out(now, out);
+        self.drop_unclaimed(now, out);
         self.archive_old(now, out);
         self.look_at_tokens(now, out);
     }

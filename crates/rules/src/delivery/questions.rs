@@ -220,7 +220,8 @@ impl State {
     pub(super) fn is_clock_due(&self, now: Timestamp, retention: Duration) -> bool {
         let waits = self.finished.first.is_some()
             || !self.archived.is_empty()
-            || !self.fan_outs.over.is_empty();
+            || !self.fan_outs.over.is_empty()
+            || self.bodies.next_unclaimed().is_some();
         waits && self.clock.is_due(now, retention)
     }
 
@@ -250,7 +251,9 @@ impl State {
             .map(|ended| ended + retention)
             .map(|until| self.clock.look_at(until, retention));
         let fan_outs = self.fan_out_deadline(retention);
-        [expiry, overdue, due, aged, fan_outs]
+        let unclaimed = self.bodies.next_unclaimed();
+        let unclaimed = unclaimed.map(|until| self.clock.look_at(until, retention));
+        [expiry, overdue, due, aged, fan_outs, unclaimed]
             .into_iter()
             .flatten()
             .min()

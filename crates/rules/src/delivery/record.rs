@@ -3,6 +3,7 @@
 use super::archive::Remembered;
 use super::groups::{Audience, Labels};
 use crate::ack::{Outcome, Stage};
+use crate::body::{BodyId, BodyRef};
 use crate::lane::LaneRule;
 use crate::machine::Position;
 use crate::message::{AgentName, GroupName, LaneName, MessageId, TenantName, TypeName};
@@ -17,10 +18,17 @@ use serde::{Deserialize, Serialize};
 /// It is of a newer schema, or no record.
 pub fn decode_record(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
     let mut record = crate::record::decode(bytes)?;
-    if let Record::AcceptedUnder { rule, accepted, .. } | Record::FannedOut { rule, accepted, .. } =
-        &mut record
-    {
-        accepted.rule = *rule;
+    match &mut record {
+        Record::AcceptedUnder { rule, accepted, .. } | Record::FannedOut { rule, accepted, .. } => {
+            accepted.rule = *rule;
+        }
+        Record::AcceptedByReference {
+            body,
+            rule,
+            accepted,
+            ..
+        } => (accepted.body, accepted.rule) = (Some(*body), *rule),
+        _ => {}
     }
     Ok(record)
 }
@@ -36,7 +44,8 @@ pub fn decode_accepted(bytes: &[u8]) -> Result<Accepted<'_>, RecordError> {
         Record::Accepted(accepted)
         | Record::Scheduled { accepted, .. }
         | Record::AcceptedUnder { accepted, .. }
-        | Record::FannedOut { accepted, .. } => Ok(accepted),
+        | Record::FannedOut { accepted, .. }
+        | Record::AcceptedByReference { accepted, .. } => Ok(accepted),
         Record::Carried { accepted, .. } => decode_accepted(accepted),
         _ => Err(RecordError::Inconsistent("it is not an accepted message")),
     }
@@ -500,16 +509,68 @@ pub enum Record<'a> {
         /// The send.
         number: FanNo,
     },
+    /// A large body is in the store of bodies, durably: messages may refer to it.
+    BodyKept {
+        /// When.
+        at: Timestamp,
+        /// The body.
+        body: BodyId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Its length.
+        bytes: u64,
+        /// Its SHA-256.
+        sha256: [u8; 32],
+    },
+    /// A message was accepted that refers to a large body instead of carrying one.
+    AcceptedByReference {
+        /// The body. Its SHA-256 is that of the message's body.
+        body: BodyRef,
+        /// What a failure means for its lane.
+        rule: LaneRule,
+        /// It is not to be pushed before this instant, and has no number yet.
+        not_before: Option<Timestamp>,
+        /// The message, without data.
+        #[serde(borrow)]
+        accepted: Accepted<'a>,
+    },
+    /// No message refers to a large body any more: it may be removed.
+    BodyDropped {
+        /// When.
+        at: Timestamp,
+        /// The body.
+        body: BodyId,
+    },
 }
 
 impl Record<'_> {
+    /// What stands beside a message that was accepted with a rule for its lane: that rule, and the
+    /// instant before which it is not to be pushed.
+    pub fn accepted_under(&self) -> Option<(LaneRule, Option<Timestamp>, &Accepted<'_>)> {
+        match self {
+            Record::AcceptedUnder {
+                rule,
+                not_before,
+                accepted,
+            }
+            | Record::AcceptedByReference {
+                rule,
+                not_before,
+                accepted,
+                ..
+            } => Some((*rule, *not_before, accepted)),
+            _ => None,
+        }
+    }
+
     /// When it was written.
     pub fn at(&self) -> Timestamp {
         match self {
             Record::Accepted(accepted)
             | Record::Scheduled { accepted, .. }
             | Record::AcceptedUnder { accepted, .. }
-            | Record::FannedOut { accepted, .. } => accepted.at,
+            | Record::FannedOut { accepted, .. }
+            | Record::AcceptedByReference { accepted, .. } => accepted.at,
             Record::Addressed(row) => row.at,
             Record::Started { at, .. }
             | Record::Recipient { at, .. }
@@ -543,7 +604,9 @@ impl Record<'_> {
             | Record::Labelled { at, .. }
             | Record::QuorumReached { at, .. }
             | Record::QuorumMissed { at, .. }
-            | Record::FanOutAged { at, .. } => *at,
+            | Record::FanOutAged { at, .. }
+            | Record::BodyKept { at, .. }
+            | Record::BodyDropped { at, .. } => *at,
         }
     }
 }
@@ -599,6 +662,10 @@ pub struct Accepted<'a> {
     /// What its failure means for its lane. Stands beside it, in [`Record::AcceptedUnder`].
     #[serde(skip)]
     pub rule: LaneRule,
+    /// The large body that it refers to instead of carrying one. Stands beside it, in
+    /// [`Record::AcceptedByReference`].
+    #[serde(skip)]
+    pub body: Option<BodyRef>,
 }
 
 /// One recipient's message of a send to many: what is its own. The rest stands in the record of the
@@ -636,6 +703,11 @@ pub struct Addressed<'a> {
 }
 
 impl Accepted<'_> {
+    /// Length of its body, wherever that is.
+    pub fn bytes(&self) -> u64 {
+        self.body.map_or(self.data.len() as u64, |body| body.bytes)
+    }
+
     /// The lane as a name of its own.
     pub fn lane_name(&self) -> Option<LaneName> {
         LaneName::parse(self.lane).ok()

@@ -1,5 +1,6 @@
 //! Why the centre refuses an input, with what the sender needs to know of it.
 
+use crate::body::BodyId;
 use crate::limits;
 use crate::message::{AgentName, GroupName, LaneName, MessageId};
 
@@ -24,6 +25,18 @@ pub enum Refusal {
     IdTaken {
         /// The id.
         id: MessageId,
+    },
+    /// There is no such large body, or it is another tenant's, or another one than was said.
+    #[error("the large body {body} is not known")]
+    UnknownBody {
+        /// The id given.
+        body: BodyId,
+    },
+    /// A send to many refers to a large body.
+    #[error("the large body {body} cannot go to many in one send")]
+    BodyToMany {
+        /// The id given.
+        body: BodyId,
     },
     /// The body is over the limit.
     #[error("the body has {bytes} bytes, at most {bytes_max} are allowed")]

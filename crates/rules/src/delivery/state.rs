@@ -2,6 +2,7 @@
 
 use super::Policy;
 use super::archive::BatchName;
+use super::bodies::Bodies;
 use super::fanout::FanOuts;
 use super::groups::Groups;
 use super::measures::NeededStore;
@@ -43,6 +44,8 @@ pub struct State {
     /// Acknowledgements of messages that are not known.
     pub(super) orphans: Orphans,
     pub(super) groups: Groups,
+    /// Large bodies, and which messages refer to them.
+    pub(super) bodies: Bodies,
     /// Written behind the others, in a form of their own.
     #[serde(skip)]
     pub(super) fan_outs: FanOuts,
@@ -196,6 +199,22 @@ impl State {
                     Some(not_before) => self.hold_until(handle, *not_before),
                     None => self.put(handle, accepted.seq),
                 }
+            }
+            Record::AcceptedByReference {
+                body,
+                not_before,
+                accepted,
+                ..
+            } => {
+                let handle = self.accept(position, accepted)?;
+                match not_before {
+                    Some(not_before) => self.hold_until(handle, *not_before),
+                    None => self.put(handle, accepted.seq),
+                }
+                self.bodies.refer(accepted, *body)?;
+            }
+            Record::BodyKept { .. } | Record::BodyDropped { .. } => {
+                self.bodies.take(record, self.clock.passed);
             }
             Record::Due { id, seq, .. } => {
                 let handle = self.unfinished(*id)?;
@@ -581,6 +600,7 @@ impl State {
         match self.messages.find(id) {
             None => Ok(()),
             Some(namesake) if self.messages[namesake].end().is_some() => {
+                self.bodies.release(id, self.clock.passed);
                 self.forget_one(namesake);
                 Ok(())
             }
@@ -811,6 +831,8 @@ impl State {
             let Some(oldest) = self.finished.first else {
                 break;
             };
+            let id = self.messages[oldest].id;
+            self.bodies.release(id, self.clock.passed);
             self.forget_one(oldest);
             self.counters.aged_out += 1;
         }

@@ -2,6 +2,7 @@
 
 #[cfg(doc)]
 use super::Accepted;
+use crate::body::BodyRef;
 use crate::lane::LaneRule;
 use crate::message::{AgentName, LaneName, MessageId, TenantName, TypeName};
 use crate::time::Timestamp;
@@ -27,7 +28,7 @@ pub struct Submission<To = AgentName> {
     pub key: Option<[u8; 16]>,
     /// Digest of everything the sender asked for.
     pub fingerprint: [u8; 16],
-    /// SHA-256 of `data`.
+    /// SHA-256 of the body.
     pub body_sha256: [u8; 32],
     /// End of its life.
     pub expires_at: Option<Timestamp>,
@@ -47,8 +48,10 @@ pub struct Submission<To = AgentName> {
     pub sender: String,
     /// See [`Accepted::content_type`].
     pub content_type: String,
-    /// The body: raw JSON.
+    /// The body: raw JSON. Empty when it refers to a large one.
     pub data: Bytes,
+    /// The large body that it refers to.
+    pub body: Option<BodyRef>,
 }
 
 impl<To> Submission<To> {
@@ -74,6 +77,7 @@ impl<To> Submission<To> {
             sender,
             content_type,
             data,
+            body,
         } = self;
         Submission {
             id,
@@ -95,6 +99,7 @@ impl<To> Submission<To> {
             sender,
             content_type,
             data,
+            body,
         }
     }
 }

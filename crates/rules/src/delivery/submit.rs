@@ -55,14 +55,21 @@ impl Centre {
             content_type: &message.content_type,
             data: &message.data,
             rule: message.rule,
+            body: message.body,
         };
-        let record = match (message.rule, not_before) {
-            (LaneRule::Block, None) => Record::Accepted(accepted),
-            (LaneRule::Block, Some(not_before)) => Record::Scheduled {
+        let record = match (message.body, message.rule, not_before) {
+            (Some(body), rule, not_before) => Record::AcceptedByReference {
+                body,
+                rule,
                 not_before,
                 accepted,
             },
-            (rule, not_before) => Record::AcceptedUnder {
+            (None, LaneRule::Block, None) => Record::Accepted(accepted),
+            (None, LaneRule::Block, Some(not_before)) => Record::Scheduled {
+                not_before,
+                accepted,
+            },
+            (None, rule, not_before) => Record::AcceptedUnder {
                 rule,
                 not_before,
                 accepted,
@@ -127,6 +134,7 @@ impl Centre {
         if is_fan_out || self.known(message.id, out).is_some() {
             return Err(Refusal::IdTaken { id: message.id });
         }
+        self.check_body(message)?;
         let begins = message.not_before.unwrap_or(now).max(now);
         if message.expires_at.is_some_and(|at| at <= begins) {
             return Err(Refusal::AlreadyExpired);

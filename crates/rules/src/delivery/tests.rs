@@ -7,6 +7,7 @@ extern crate std;
 
 mod acks;
 mod archive;
+mod bodies;
 mod damage;
 mod fanout;
 mod golden;
@@ -70,6 +71,7 @@ fn message(number: u8, to: &str) -> Submission {
         key: None,
         fingerprint: [number; 16],
         body_sha256: [number; 32],
+        body: None,
         expires_at: None,
         not_before: None,
         attempts_max: None,

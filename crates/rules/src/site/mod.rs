@@ -154,6 +154,18 @@ pub enum Input {
     LookStanding,
     /// Somebody asks for the counters. Answered by [`Reply::Counted`].
     Count,
+    /// Somebody asks about one life of a message. Answered by [`Reply::Message`].
+    LookMessage {
+        /// The message.
+        id: MessageId,
+        /// Which life of it.
+        generation: u32,
+    },
+    /// Somebody asks about all lives of a message. Answered by [`Reply::Message`].
+    LookLives {
+        /// The message.
+        id: MessageId,
+    },
     /// The process is about to end: no more attempts are started in it. An attempt begun and not
     /// ended counts (I23), so one that nobody runs must not begin. Answered once every attempt
     /// begun before was asked for; the last effect is [`Effect::NoMoreWork`].
@@ -248,8 +260,21 @@ pub enum Reply {
     Standing(Standing),
     /// To [`Input::Count`].
     Counted(Counters),
+    /// To [`Input::LookMessage`] and [`Input::LookLives`].
+    Message(Known),
     /// To every other input.
     Done,
+}
+
+/// What a site knows of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    No,
+    /// It has not ended.
+    Unfinished,
+    /// It has ended, in each life that was asked about.
+    Ended,
 }
 
 /// What a site says of itself at `ready`.
@@ -640,6 +665,10 @@ impl Machine for Site {
                 Reply::Done
             }
             Input::LookStanding => Reply::Standing(self.state.standing()),
+            Input::LookMessage { id, generation } => {
+                Reply::Message(self.state.known(id, generation))
+            }
+            Input::LookLives { id } => Reply::Message(self.state.lives(id)),
             Input::Count => Reply::Counted(self.state.counters()),
             Input::StopWork => {
                 self.stopping = true;

@@ -2,7 +2,7 @@
 
 use super::lanes::{Items, Key, Lanes, ParkedLane};
 use super::record::{Record, Worked};
-use super::{Counters, Standing};
+use super::{Counters, Known, Standing};
 use crate::ack::Stage;
 use crate::lane::LaneRule;
 use crate::limits;
@@ -60,6 +60,13 @@ pub(super) struct Item {
 }
 
 impl Item {
+    fn known(&self) -> Known {
+        match self.phase {
+            Phase::Ended(..) => Known::Ended,
+            Phase::Waiting | Phase::Running => Known::Unfinished,
+        }
+    }
+
     /// Whether it waits for nothing but a worker, and has been tried.
     pub(super) fn was_cut_short(&self) -> bool {
         self.attempt > 0 && self.not_before.is_none()
@@ -481,6 +488,21 @@ impl State {
     /// Whether the message was seen and not forgotten since.
     pub fn knows(&self, id: MessageId, generation: u32) -> bool {
         self.messages.contains_key(&(id, generation))
+    }
+
+    /// What is known of a life of a message.
+    pub(super) fn known(&self, id: MessageId, generation: u32) -> Known {
+        let item = self.messages.get(&(id, generation));
+        item.map_or(Known::No, Item::known)
+    }
+
+    /// What is known of all lives of a message that are remembered. Looks at every message.
+    pub(super) fn lives(&self, id: MessageId) -> Known {
+        let lives = self.messages.iter().filter(|((of, _), _)| *of == id);
+        lives.fold(Known::No, |known, (_, item)| match known {
+            Known::Unfinished => known,
+            _ => item.known(),
+        })
     }
 
     /// How many messages are where.

@@ -139,6 +139,7 @@ fn submission(number: u64, away: u32, body: &Bytes, digest: [u8; 32]) -> Submiss
     id[8..].copy_from_slice(&number.to_be_bytes());
     let agent = absent((number % u64::from(away)) as u32);
     Submission {
+        body: None,
         id: MessageId(id),
         tenant: TenantName::parse(countersign_access::TENANT_DEFAULT).expect("a sound name"),
         to: AgentName::parse(&agent).expect("a sound name"),

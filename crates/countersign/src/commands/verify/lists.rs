@@ -91,6 +91,13 @@ struct Envelope<'a> {
     to: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+    data_ref: Option<LargeBody>,
+}
+
+/// A body that was fetched before its envelope was taken in, and compared with this.
+#[derive(Deserialize)]
+struct LargeBody {
+    sha256: String,
 }
 
 /// Reads an envelope; one that breaks the rules tells nothing.
@@ -101,14 +108,29 @@ pub(super) fn head(envelope: &[u8]) -> Head {
     let to = read
         .to
         .and_then(|to| serde_json::from_str::<String>(to.get()).ok());
-    let digest = read.data.map(|data| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data.get().as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        bytes
+    let large = read.data_ref.and_then(|body| from_hex(&body.sha256));
+    let digest = large.or_else(|| {
+        read.data.map(|data| {
+            let digest =
+                aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data.get().as_bytes());
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(digest.as_ref());
+            bytes
+        })
     });
     Head {
         to: to.and_then(|to| AgentName::parse(&to).ok()),
         body_sha256: digest,
     }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }

@@ -1,8 +1,14 @@
 //! Records of schema version 1, as bytes: they must be read for ever.
 
 use super::*;
+use crate::body::{BodyId, BodyRef};
 
 const AT: Timestamp = Timestamp::from_millis(1_000_000);
+
+const BODY: BodyRef = BodyRef {
+    id: BodyId([4; 16]),
+    bytes: 300,
+};
 
 fn outcome() -> Outcome {
     Outcome {
@@ -37,6 +43,7 @@ fn accepted() -> Accepted<'static> {
         content_type: "text/xml",
         data: b"\"<a/>\"",
         rule: LaneRule::Block,
+        body: None,
     }
 }
 
@@ -378,6 +385,37 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
             },
         ),
         ("fan_out_aged", Record::FanOutAged { at: AT, number: 4 }),
+        (
+            "body_kept",
+            Record::BodyKept {
+                at: AT,
+                body: BodyId([4; 16]),
+                tenant: tenant(),
+                bytes: 300,
+                sha256: [7; 32],
+            },
+        ),
+        (
+            "accepted_by_reference",
+            Record::AcceptedByReference {
+                body: BODY,
+                rule: LaneRule::Skip,
+                not_before: Some(AT),
+                accepted: Accepted {
+                    rule: LaneRule::Skip,
+                    body: Some(BODY),
+                    data: b"",
+                    ..accepted()
+                },
+            },
+        ),
+        (
+            "body_dropped",
+            Record::BodyDropped {
+                at: AT,
+                body: BodyId([4; 16]),
+            },
+        ),
     ]
 }
 
