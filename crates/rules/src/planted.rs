@@ -48,6 +48,8 @@ pub enum Planted {
     ResumeUnasked,
     /// I6: what is sent into a parked lane is pushed.
     PushParked,
+    /// I6: of what is due together, the last that was sent goes first.
+    LastDueFirst,
     /// I23: a push that repeats, because a connection ended, counts as an attempt.
     CountDisconnects,
     /// I23: a message is tried for ever.

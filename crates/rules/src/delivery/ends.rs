@@ -18,10 +18,7 @@ impl Centre {
     /// them may have room now.
     pub(super) fn expire_due(&mut self, now: Timestamp, out: &mut Out<Self>) {
         let mut recipients = BTreeSet::new();
-        for _ in 0..PER_DEADLINE_MAX {
-            let Some((recipient, id)) = self.state.first_expired(now) else {
-                break;
-            };
+        for (recipient, id) in self.state.expired(now, PER_DEADLINE_MAX) {
             recipients.insert(recipient);
             let outcome = Outcome {
                 code: String::from("expired"),
@@ -46,11 +43,12 @@ impl Centre {
         }
     }
 
-    /// Puts messages that are due behind those that wait already.
+    /// Puts messages that are due behind those that wait already, in the order in which they came due
+    /// and, of one instant, were accepted (I6).
     pub(super) fn enqueue_due(&mut self, now: Timestamp, out: &mut Out<Self>) {
         let mut recipients = BTreeSet::new();
         for _ in 0..PER_DEADLINE_MAX {
-            let Some(message) = self.state.first_due(now) else {
+            let Some(message) = self.state.first_due(now, self.policy.planted) else {
                 break;
             };
             let message = *message;

@@ -1,7 +1,7 @@
 //! The centre's state as an image, and back.
 
 use super::fanout::{FanOuts, FanOutsImage};
-use super::messages::{Blocks, Messages, Standing};
+use super::messages::{Blocks, Messages};
 use super::record::RecipientNo;
 use super::state::State;
 use crate::machine::Image;
@@ -27,16 +27,12 @@ impl State {
                 let name = (queue.tenant.clone(), queue.name.clone());
                 state.by_name.insert(name, number as RecipientNo);
             }
-            let waits = queue.in_flight.values();
-            let waits = waits.map(|flight| (flight.due, flight.message));
+            let waits = queue.in_flight.iter();
+            let waits = waits.map(|(seq, flight)| (flight.due, number as RecipientNo, *seq));
             state.ack_waits.extend(waits);
         }
         state.releasing = state.lanes_releasing();
-        let held = state.messages.each();
-        let held = held.filter(|(_, message)| message.standing == Standing::Held);
-        state.held = held
-            .map(|(handle, message)| (message.due(), handle))
-            .collect();
+        state.held = state.held_by_instant();
         let ended = state.messages.each();
         state.remembered = ended.filter(|(_, message)| message.end().is_some()).count() as u64;
         let unfinished = state

@@ -22,6 +22,7 @@ mod fanout;
 mod groups;
 mod image;
 mod lanes;
+mod later;
 mod measures;
 mod messages;
 mod operate;

@@ -36,11 +36,14 @@ impl State {
     /// in flight, to be pushed again, never pushed. One in none of them would wait for ever (I5).
     pub fn accounted(&self) -> bool {
         let held: u64 = self.recipients.iter().map(|queue| queue.held).sum();
-        let is_held = |(due, handle): &(Timestamp, Handle)| {
-            let message = &self.messages[*handle];
+        let each = self.held.iter().flat_map(|(due, together)| {
+            let each = together.each(&self.messages);
+            each.map(move |handle| (*due, &self.messages[handle]))
+        });
+        let is_held = |(due, message): &(Timestamp, &Message)| {
             message.standing == Standing::Held && message.due() == *due
         };
-        if self.held.len() as u64 != held || !self.held.iter().all(is_held) {
+        if each.filter(is_held).count() as u64 != held {
             return false;
         }
         let mut queues = self.recipients.iter();
@@ -173,20 +176,19 @@ impl State {
         })
     }
 
-    /// The message that has been due for longest.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<&Message> {
-        let &(_, handle) = self.held.first().filter(|(due, _)| *due <= now)?;
-        Some(&self.messages[handle])
+    /// Messages whose life is over, from the one for which it has been longest on. Those of one
+    /// instant in the order in which they were accepted, as far as they are handled together.
+    pub(super) fn expired(&self, now: Timestamp, at_most: usize) -> Vec<(RecipientNo, MessageId)> {
+        let over = self.expiries.iter().take_while(|(at, _)| *at <= now);
+        let mut over: Vec<_> = over.take(at_most).collect();
+        over.sort_unstable_by_key(|(at, handle)| (*at, self.messages.accepted_order(*handle)));
+        let messages = over.iter().map(|(_, handle)| &self.messages[*handle]);
+        messages
+            .map(|message| (message.recipient, message.id))
+            .collect()
     }
 
-    /// The oldest message whose life is over.
-    pub(super) fn first_expired(&self, now: Timestamp) -> Option<(RecipientNo, MessageId)> {
-        let &(_, handle) = self.expiries.first().filter(|(at, ..)| *at <= now)?;
-        let message = &self.messages[handle];
-        Some((message.recipient, message.id))
-    }
-
-    /// The message whose receipt is longest overdue. One that would be due only after more than
+    /// The message whose receipt is longest overdue, the lowest number of its recipient first. One that would be due only after more than
     /// `wait_max` was pushed before the clock was set back, and is overdue as well (I21).
     pub(super) fn first_overdue(
         &self,
@@ -199,9 +201,9 @@ impl State {
                 .last()
                 .filter(|(due, ..)| *due > now + wait_max)
         };
-        let &(_, handle) = first.or_else(too_far)?;
-        let message = &self.messages[handle];
-        Some((message.recipient, message.id))
+        let (_, recipient, seq) = first.or_else(too_far)?;
+        let flight = self.queue(*recipient).in_flight.get(seq)?;
+        Some((*recipient, self.messages[flight.message].id))
     }
 
     /// How many finished messages, oldest first, have been remembered for `retention` at `now`.
@@ -237,7 +239,7 @@ impl State {
         }
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         let overdue = self.ack_waits.first().map(|(at, ..)| *at);
-        let due = self.held.first().map(|(at, _)| *at);
+        let due = self.held.first_key_value().map(|(at, _)| *at);
         let archived = self
             .archived
             .front()

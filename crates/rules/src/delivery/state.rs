@@ -60,11 +60,12 @@ pub struct State {
     pub(super) by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
     #[serde(skip)]
     pub(super) expiries: BTreeSet<(Timestamp, Handle)>,
-    /// Messages that are not due yet.
+    /// Messages that are not due yet: those of one instant in the order in which they were accepted,
+    /// which nothing else tells once some of them were copied forward.
     #[serde(skip)]
-    pub(super) held: BTreeSet<(Timestamp, Handle)>,
+    pub(super) held: BTreeMap<Timestamp, Ends>,
     #[serde(skip)]
-    pub(super) ack_waits: BTreeSet<(Timestamp, Handle)>,
+    pub(super) ack_waits: BTreeSet<(Timestamp, RecipientNo, Seq)>,
     /// Lanes that go on and have not caught up.
     #[serde(skip)]
     pub(super) releasing: BTreeSet<(RecipientNo, LaneHash)>,
@@ -543,13 +544,6 @@ impl State {
         handle
     }
 
-    pub(super) fn hold_until(&mut self, handle: Handle, not_before: Timestamp) {
-        let message = self.messages.change(handle);
-        (message.standing, message.seq) = (Standing::Held, not_before.0 as u64);
-        self.held.insert((not_before, handle));
-        self.recipients[message.recipient as usize].held += 1;
-    }
-
     /// Gives a message that stands nowhere its place: in the queue, or in its lane when it has no
     /// number.
     pub(super) fn put(&mut self, handle: Handle, seq: Seq) {
@@ -633,7 +627,8 @@ impl State {
             due,
         };
         queue.in_flight.insert(message.seq, flight);
-        self.ack_waits.insert((due, handle));
+        let wait = (due, message.recipient, message.seq);
+        self.ack_waits.insert(wait);
         self.counters.pushes += 1;
         if cause != Cause::New {
             self.counters.pushes_again += 1;
@@ -671,15 +666,13 @@ impl State {
             }
             Standing::InFlight => {
                 if let Some(flight) = queue.in_flight.remove(&message.seq) {
-                    self.ack_waits.remove(&(flight.due, handle));
+                    let wait = (flight.due, message.recipient, message.seq);
+                    self.ack_waits.remove(&wait);
                     let left = queue.in_flight_bytes;
                     queue.in_flight_bytes = left.saturating_sub(u64::from(message.bytes));
                 }
             }
-            Standing::Held => {
-                self.held.remove(&(message.due(), handle));
-                queue.held -= 1;
-            }
+            Standing::Held => self.hold_no_longer(handle),
             Standing::Fresh | Standing::Received | Standing::InParkedLane | Standing::Ended(_) => {}
         }
     }
@@ -732,9 +725,10 @@ impl State {
             if policy.planted.is(Planted::DropOnDisconnect) {
                 self.drop_without_end(message);
             } else if policy.planted.is(Planted::NoReoffer) {
-                self.ack_waits.remove(&(due, message));
+                let seq = self.messages[message].seq;
+                self.ack_waits.remove(&(due, recipient, seq));
                 let queue = &mut self.recipients[recipient as usize];
-                queue.in_flight.remove(&self.messages[message].seq);
+                queue.in_flight.remove(&seq);
                 queue.in_flight_bytes = 0;
             } else {
                 self.requeue(message, cause, policy);

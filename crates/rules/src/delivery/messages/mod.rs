@@ -65,7 +65,8 @@ pub(super) struct Message {
     /// Its lane, and whether its failure parks it.
     pub(super) lane: LaneMark,
     pub(super) generation: u16,
-    /// Its neighbours among its recipient's unfinished ones, or among all finished ones.
+    /// Its neighbours among its recipient's unfinished ones, among those that are due together, or
+    /// among all finished ones.
     pub(super) before: Option<Handle>,
     pub(super) behind: Option<Handle>,
     pub(super) standing: Standing,
@@ -438,15 +439,23 @@ impl Messages {
         })
     }
 
-    /// Unfinished ones whose accepted record stands before `before`, if they are no more than
-    /// `at_most` or so.
+    /// Unfinished ones whose accepted record stands before `before`, in the order of those records,
+    /// if they are no more than `at_most` or so.
     pub(super) fn accepted_before(&self, before: Position, at_most: u64) -> Option<Vec<Handle>> {
         if self.unfinished.below(before) > at_most {
             return None;
         }
         let is_old = |message: &Message| message.is_unfinished() && message.accepted < before;
         let old = self.each().filter(|(_, message)| is_old(message));
-        Some(old.map(|(handle, _)| handle).collect())
+        let mut old: Vec<_> = old.map(|(handle, _)| handle).collect();
+        old.sort_unstable_by_key(|handle| self.accepted_order(*handle));
+        Some(old)
+    }
+
+    /// Sorts messages as they were accepted, or last copied forward; the rows of one send to many,
+    /// which share a record, by recipient. A handle says nothing: places are given again.
+    pub(super) fn accepted_order(&self, handle: Handle) -> (Position, RecipientNo) {
+        (self[handle].accepted, self[handle].recipient)
     }
 
     /// No finished message has its accepted record before this.

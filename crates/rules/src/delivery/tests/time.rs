@@ -218,3 +218,124 @@ fn nothing_is_copied_when_it_would_cost_too_much_or_free_nothing() {
         .filter(|effect| matches!(effect, Effect::CopyForward { .. }));
     assert_eq!(copies.count(), 0, "a finished one keeps the segment");
 }
+
+/// A centre in which the second of two messages, 2 and 3, has the place before that of the first:
+/// where what has ended goes to the archive at once, the place of message 1 is given again.
+fn second_in_a_lower_place(remembered_max: u64, change: fn(&mut Submission)) -> World {
+    let mut world = World::with(Policy {
+        remembered_max,
+        archive_batch: 1,
+        ..Policy::default()
+    });
+    let send = |world: &mut World, number| {
+        let mut message = message(number, "lyon");
+        change(&mut message);
+        world.submit(message).unwrap();
+    };
+    send(&mut world, 1);
+    send(&mut world, 2);
+    world.input(Input::Cancel {
+        tenant: tenant(),
+        id: id(1),
+        by: String::from("ada"),
+    });
+    send(&mut world, 3);
+    let place = |number| world.centre.state.messages.find(id(number)).unwrap();
+    assert_eq!(place(3) < place(2), remembered_max == 0);
+    world
+}
+
+/// The messages of all records of a kind, in order.
+fn order_of(world: &World, of: fn(Record<'_>) -> Option<MessageId>) -> Vec<u8> {
+    let records = world.records.iter();
+    let ids = records.filter_map(|record| of(decode_record(record).unwrap()));
+    ids.map(|id| id.0[0]).collect()
+}
+
+fn due_together(message: &mut Submission) {
+    message.not_before = Some(NOON + Duration::from_secs(60));
+}
+
+#[test]
+fn messages_due_at_one_instant_keep_the_order_in_which_they_were_accepted() {
+    for remembered_max in [0, 100] {
+        let mut world = second_in_a_lower_place(remembered_max, due_together);
+        world.online();
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.pushed(), [(2, 1), (3, 1)]);
+    }
+}
+
+#[test]
+fn messages_due_at_one_instant_keep_their_order_over_restarts_images_and_copies() {
+    for remembered_max in [0, 100] {
+        let mut world = second_in_a_lower_place(remembered_max, due_together);
+        let accepted = Bytes::from(world.records[world.position_of(|record| {
+            matches!(record, Record::Scheduled { accepted, .. } if accepted.id == id(2))
+        }) as usize - 1].clone());
+        world.input(Input::Carry {
+            id: id(2),
+            accepted,
+        });
+        world.restart();
+        let mut image = vec![];
+        world.centre.save(&mut image);
+        world.centre.load(&image).unwrap();
+        world.online();
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.pushed(), [(2, 1), (3, 1)]);
+    }
+}
+
+#[test]
+fn one_that_is_taken_back_leaves_the_others_of_its_instant_in_order() {
+    let mut world = second_in_a_lower_place(0, due_together);
+    for number in [4, 5] {
+        let mut message = message(number, "lyon");
+        due_together(&mut message);
+        world.submit(message).unwrap();
+    }
+    world.input(Input::Cancel {
+        tenant: tenant(),
+        id: id(3),
+        by: String::from("ada"),
+    });
+    world.online();
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.pushed(), [(2, 1), (4, 1), (5, 1)]);
+    assert_eq!(world.centre.state.held.len(), 0);
+}
+
+#[test]
+fn messages_that_expire_at_one_instant_end_in_the_order_in_which_they_were_accepted() {
+    for remembered_max in [0, 100] {
+        let expiring = |message: &mut Submission| {
+            message.expires_at = Some(NOON + Duration::from_secs(60));
+        };
+        let mut world = second_in_a_lower_place(remembered_max, expiring);
+        world.pass(Duration::from_secs(60));
+        let expired = order_of(&world, |record| match record {
+            Record::Settled {
+                id,
+                end: End::Expired,
+                ..
+            } => Some(id),
+            _ => None,
+        });
+        assert_eq!(expired, [2, 3]);
+    }
+}
+
+#[test]
+fn receipts_overdue_at_one_instant_are_found_in_the_order_of_numbers() {
+    for remembered_max in [0, 100] {
+        let mut world = second_in_a_lower_place(remembered_max, |_| ());
+        world.online();
+        world.pass(ACK_WAIT);
+        let overdue = order_of(&world, |record| match record {
+            Record::Overdue { id, .. } => Some(id),
+            _ => None,
+        });
+        assert_eq!(overdue, [2, 3]);
+    }
+}
