@@ -1,6 +1,6 @@
 //! The centre's records: most promises can be judged from them alone.
 
-use crate::lives::{Flags, Key, Life, Map, short};
+use crate::lives::{Flags, Held, Key, Life, Map, short};
 use crate::verdict::{Invariant, Party, Violation};
 use crate::{Checker, Coverage};
 use countersign_rules::ack::Stage;
@@ -473,7 +473,12 @@ impl Checker {
         match not_before {
             Some(instant) => {
                 self.lives.entry(key).flags.set(Flags::HELD);
-                self.lives.not_before.insert(key, instant);
+                let held = Held {
+                    recipient: number,
+                    instant,
+                    accepted: at.position,
+                };
+                self.lives.hold(key, held);
             }
             None => self.centre.recipient(number).wait(accepted.seq, id),
         }
@@ -539,7 +544,7 @@ impl Checker {
     /// I25: an end, a cancellation and a later instant are decisions.
     fn i25_nothing_is_pushed_that_ended_or_is_not_due(&mut self, at: At, key: Key, life: &Life) {
         let id = key.id;
-        let held = self.lives.not_before.get(&key).copied();
+        let held = self.lives.not_before(key);
         let says = match (life.end, held) {
             (Some(end), _) => Some(format!("{id} is pushed and has ended as {end:?}")),
             (None, Some(instant)) => Some(format!("{id} is pushed and not due before {instant}")),
@@ -734,7 +739,7 @@ impl Checker {
             }
             _ => {}
         }
-        self.lives.not_before.remove(&key);
+        self.lives.release(key);
         self.lives.expires_at.remove(&key);
         self.lives.ended.push_back(key);
     }
@@ -806,9 +811,11 @@ impl Checker {
         }
     }
 
-    /// I25: none comes due before its instant.
+    /// I25: none comes due before its instant. I6: nor before one that is due earlier, or that is due
+    /// together with it and was accepted earlier.
     fn due(&mut self, at: At, key: Key, seq: Seq) {
-        let instant = self.lives.not_before.remove(&key);
+        let held = self.lives.release(key);
+        let instant = held.map(|held| held.instant);
         let with_site = self
             .lives
             .get(key)
@@ -819,6 +826,14 @@ impl Checker {
             let says = format!("{} came due at {}, before {instant}", key.id, at.time);
             (says, vec![key.id])
         });
+        if let Some(held) = held.filter(|_| !with_site) {
+            let earlier = self.lives.due_before(held);
+            self.judge_here(Invariant::I6, at, earlier.is_none(), || {
+                let earlier = earlier.unwrap_or(key.id);
+                let says = format!("{} came due before {earlier}, which goes first", key.id);
+                (says, vec![earlier, key.id])
+            });
+        }
         let life = self.lives.entry(key);
         life.flags.clear(Flags::HELD);
         let before = std::mem::replace(&mut life.seq, seq);

@@ -4,7 +4,7 @@ use countersign_rules::ack::Stage;
 use countersign_rules::delivery::End;
 use countersign_rules::{MessageId, Position, Timestamp};
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -106,14 +106,49 @@ pub(crate) struct Lives {
     generations: Map<MessageId, u32>,
     /// Lives that ended, longest ago first; those that were revived stay in it.
     pub(crate) ended: VecDeque<Key>,
-    pub(crate) not_before: Map<Key, Timestamp>,
+    /// When those are due that were sent for later, and where that stands.
+    not_before: Map<Key, Held>,
+    /// The same, in the order in which they have to come due.
+    held: BTreeMap<Held, MessageId>,
     pub(crate) expires_at: Map<Key, Timestamp>,
     /// Which message an idempotency key stands for, by the key's first eight bytes.
     pub(crate) keys: Map<u64, MessageId>,
     pub(crate) keys_of: Map<MessageId, u64>,
 }
 
+/// A message that is not due: of one recipient the first by instant, then by acceptance, is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Held {
+    pub(crate) recipient: u32,
+    pub(crate) instant: Timestamp,
+    pub(crate) accepted: Position,
+}
+
 impl Lives {
+    pub(crate) fn hold(&mut self, key: Key, held: Held) {
+        self.not_before.insert(key, held);
+        self.held.insert(held, key.id);
+    }
+
+    /// When a message is due that is not due yet.
+    pub(crate) fn not_before(&self, key: Key) -> Option<Timestamp> {
+        self.not_before.get(&key).map(|held| held.instant)
+    }
+
+    /// It is not held any more.
+    pub(crate) fn release(&mut self, key: Key) -> Option<Held> {
+        let held = self.not_before.remove(&key)?;
+        self.held.remove(&held);
+        Some(held)
+    }
+
+    /// One that has to come due before this.
+    pub(crate) fn due_before(&self, held: Held) -> Option<MessageId> {
+        let before = self.held.range(..held).next_back();
+        let of_recipient = before.filter(|(before, _)| before.recipient == held.recipient);
+        of_recipient.map(|(_, id)| *id)
+    }
+
     /// The life of a message that counts now.
     pub(crate) fn current(&self, id: MessageId) -> Key {
         let generation = self.generations.get(&id).copied().unwrap_or(1);
@@ -141,7 +176,7 @@ impl Lives {
     pub(crate) fn forget(&mut self, key: Key) {
         self.lives.remove(&key);
         self.generations.remove(&key.id);
-        self.not_before.remove(&key);
+        self.release(key);
         self.expires_at.remove(&key);
         if let Some(hash) = self.keys_of.remove(&key.id) {
             self.keys.remove(&hash);

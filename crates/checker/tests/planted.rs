@@ -497,6 +497,41 @@ fn sends_of_one_lane_that_get_falling_numbers_are_reordered() {
 }
 
 #[test]
+fn messages_due_together_that_come_due_in_another_order_than_they_were_accepted_are_found() {
+    let scheduled = |second: i64| {
+        move |number: u8| {
+            move |_| Record::Scheduled {
+                not_before: at(second),
+                accepted: accepted(number, 0),
+            }
+        }
+    };
+    let due = |number: u8, seq: u64| {
+        move |previous: u64| Record::Due {
+            at: at(60),
+            id: id(number),
+            seq,
+            previous,
+        }
+    };
+    for instants in [[60, 60], [50, 60]] {
+        let told_of = |order: [u8; 2]| {
+            let mut told = Told::new();
+            for (number, instant) in (1..).zip(instants) {
+                told.about(number, scheduled(instant)(number));
+            }
+            for (seq, number) in (1..).zip(order) {
+                told.about(number, due(number, seq));
+            }
+            told
+        };
+        let report = told_of([1, 2]).finish();
+        assert!(!report.is_violated(), "{report:?}");
+        told_of([2, 1]).breaks(Invariant::I6, &[1, 2]);
+    }
+}
+
+#[test]
 fn a_push_without_a_cause_and_a_number_given_twice_are_found() {
     let mut told = Told::new();
     told.accept(1, 1);

@@ -35,6 +35,8 @@ pub struct Message {
     pub generation: u32,
     /// Whether it was sent for later.
     pub for_later: bool,
+    /// Number of the event that recorded it.
+    pub accepted: usize,
     /// What its failure means for its lane.
     pub rule: LaneRule,
     /// Attempts that it may have.
@@ -188,6 +190,7 @@ impl Message {
             agent,
             generation: 1,
             for_later: false,
+            accepted: 0,
             rule,
             attempts_max: 0,
             seq,
@@ -320,7 +323,14 @@ impl History {
             let waiting = &mut self.agents[message.agent].waiting;
             waiting.insert(message.seq, id);
         }
-        self.messages.insert(id, message);
+        let accepted = self.events.len() + 1;
+        self.messages.insert(
+            id,
+            Message {
+                accepted,
+                ..message
+            },
+        );
     }
 
     fn confirm(&mut self, request: usize, id: MessageId, number: usize) {

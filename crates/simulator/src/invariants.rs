@@ -7,7 +7,7 @@
 //! did, and what the disks hold.
 
 use crate::event::{Event, Fact, Verdict};
-use crate::history::{History, said};
+use crate::history::{History, Message, said};
 pub use countersign_checker::Invariant;
 use countersign_rules::MessageId;
 use countersign_rules::ack::Stage;
@@ -57,6 +57,7 @@ pub const EVENT_CHECKS: &[(Invariant, EventCheck)] = &[
     (Invariant::I20, i20_damage_is_reported),
     (Invariant::I6, i6_lanes_keep_their_rules),
     (Invariant::I6, i6_nothing_new_leaves_a_parked_lane),
+    (Invariant::I6, i6_due_together_in_order),
     (Invariant::I23, i23_attempts_are_real_and_bounded),
     (Invariant::I25, i25_decisions_hold),
 ];
@@ -334,6 +335,35 @@ fn i6_nothing_new_leaves_a_parked_lane(history: &History, event: &Event) -> Verd
         return broken(Invariant::I6, [by.0, *id], says);
     }
     Ok(())
+}
+
+/// I6, at the centre: of messages for one agent that are due at one instant, the one that was accepted
+/// first comes due first. One that its agent has already comes due by that.
+fn i6_due_together_in_order(history: &History, event: &Event) -> Verdicts {
+    let Event::Recorded {
+        fact: Fact::Due { id, .. },
+        ..
+    } = event
+    else {
+        return Ok(());
+    };
+    let (Some(due), Some(instant)) = (history.messages.get(id), history.not_before.get(id)) else {
+        return Ok(());
+    };
+    let mut others = history.not_before.iter();
+    let earlier = others.find(|(other, other_instant)| {
+        let goes_first = |other: &Message| {
+            other.agent == due.agent && other.end.is_none() && other.accepted < due.accepted
+        };
+        *other_instant == instant && history.messages.get(other).is_some_and(goes_first)
+    });
+    match earlier {
+        Some((earlier, _)) if !due.committed => {
+            let says = format!("{id} came due before {earlier}, which was accepted before it");
+            broken(Invariant::I6, [*earlier, *id], says)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// I23: attempts are counted one by one, by what was begun and by nothing else, and are no more than

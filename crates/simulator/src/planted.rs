@@ -77,6 +77,7 @@ pub const PLANTED: &[PlantedBug] = &[
     rules("pass-unrecorded", Invariant::I6, InRules::PassUnrecorded),
     rules("resume-unasked", Invariant::I6, InRules::ResumeUnasked),
     rules("push-parked", Invariant::I6, InRules::PushParked),
+    rules("last-due-first", Invariant::I6, InRules::LastDueFirst),
     rules(
         "count-disconnects",
         Invariant::I23,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use countersign_rules::delivery::{Audience, Centre, FanOut, Input, Quorum, Submission};
 use countersign_rules::limits::BODY_BYTES_MAX;
 use countersign_rules::message::TypeName;
-use countersign_rules::{LaneRule, MessageId};
+use countersign_rules::{LaneRule, MessageId, Timestamp};
 use std::time::Duration;
 
 /// An answer of the send API.
@@ -192,7 +192,7 @@ impl World {
         let plan = self.wishes.made[request].clone();
         let now = self.clock(Host::Centre);
         // A sender has a clock of its own.
-        let not_before = plan.wait.map(|wait| self.true_clock() + wait);
+        let not_before = plan.wait.map(|wait| whole(self.true_clock() + wait));
         let not_before = not_before.filter(|at| *at > now);
         let begins = not_before.unwrap_or(now);
         self.tell(Event::Submit {
@@ -310,3 +310,10 @@ pub(crate) const KINDS: [&str; 2] = ["document.insert", "note.insert"];
 
 /// Tries before a sender gives up on a message.
 const TRIES_MAX: u32 = 25;
+
+/// Senders like round times, so that messages are due together.
+fn whole(instant: Timestamp) -> Timestamp {
+    Timestamp::from_millis((instant.as_millis() / ROUND_MS + 1) * ROUND_MS)
+}
+
+const ROUND_MS: i64 = 5000;

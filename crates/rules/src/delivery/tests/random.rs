@@ -334,7 +334,7 @@ fn without_positions(effect: &Effect) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_messages_are_conserved_and_records_image_and_state_agree(
