@@ -15,12 +15,19 @@ use crate::error::{OpenError, ReadError, is_damage};
 use crate::row;
 
 /// The format of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS messages (id BLOB PRIMARY KEY, batch INTEGER NOT NULL, row BLOB NOT NULL) WITHOUT ROWID, STRICT;
+    CREATE TABLE IF NOT EXISTS messages (id BLOB PRIMARY KEY, batch INTEGER NOT NULL, failure INTEGER NOT NULL, row BLOB NOT NULL) WITHOUT ROWID, STRICT;
+    CREATE INDEX IF NOT EXISTS failures ON messages (id) WHERE failure = 1;
     CREATE TABLE IF NOT EXISTS keys (key BLOB PRIMARY KEY, batch INTEGER NOT NULL, row BLOB NOT NULL) WITHOUT ROWID, STRICT;
     CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY, digest INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
+";
+
+const DROPPED: &str = "
+    DROP TABLE IF EXISTS messages;
+    DROP TABLE IF EXISTS keys;
+    DROP TABLE IF EXISTS batches;
 ";
 
 /// How long one connection waits for the other to end its transaction.
@@ -58,6 +65,8 @@ impl File {
             });
         }
         let make = || {
+            // What an older format holds is built again from the journal.
+            connection.execute_batch(DROPPED)?;
             connection.execute_batch(TABLES)?;
             connection.pragma_update(None, "user_version", VERSION)
         };
@@ -140,6 +149,39 @@ impl File {
         Ok(found.optional()?)
     }
 
+    /// Messages by id, behind `after`; see [`Archive::page`](countersign_rules::delivery::Archive::page).
+    pub(crate) fn page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+    ) -> Result<Vec<(u64, Remembered)>, ReadError> {
+        // A blob is behind every empty one, so that no `after` fits all.
+        let after = after.map_or(Vec::new(), |after| after.0.to_vec());
+        let sql = match failures_alone {
+            true => {
+                "SELECT id, batch, row FROM messages WHERE failure = 1 AND id > ?1 ORDER BY id LIMIT ?2"
+            }
+            false => "SELECT id, batch, row FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2",
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![after, count])?;
+        let mut page = Vec::new();
+        while let Some(found) = rows.next()? {
+            let (id, batch): ([u8; 16], i64) = (found.get(0)?, found.get(1)?);
+            let row = found
+                .get_ref(2)?
+                .as_blob()
+                .map_err(|_| ReadError::Checksum)?;
+            page.push((
+                batch as u64,
+                row::message(MessageId(id), batch as u64, row)?,
+            ));
+        }
+        Ok(page)
+    }
+
     /// The batches in the file.
     pub(crate) fn batches(&self) -> Result<Vec<BatchName>, ReadError> {
         let sql = "SELECT number, digest FROM batches ORDER BY number";
@@ -191,8 +233,8 @@ impl Change<'_> {
         for message in messages {
             let row = row::of_message(name.number, message);
             self.execute(
-                "INSERT OR REPLACE INTO messages VALUES (?1, ?2, ?3)",
-                params![message.id.0, number, row],
+                "INSERT OR REPLACE INTO messages VALUES (?1, ?2, ?3, ?4)",
+                params![message.id.0, number, message.is_failure(), row],
             )?;
             if message.key != [0; 16] {
                 let row = row::of_key(name.number, message);

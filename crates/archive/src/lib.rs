@@ -18,12 +18,12 @@ mod file;
 mod queue;
 mod row;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use countersign_rules::delivery::{Archive, BatchName, Remembered, Unreadable};
+use countersign_rules::delivery::{Archive, ArchivePage, BatchName, Remembered, Unreadable};
 use countersign_rules::message::MessageId;
 
 pub use check::{Checked, Checking, check};
@@ -154,6 +154,42 @@ impl Archive for DiskArchive {
         };
         // The message may have come again in a later batch since.
         Ok(self.find(id)?.filter(|(_, message)| message.key == *key))
+    }
+
+    fn page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+    ) -> Result<ArchivePage, Unreadable> {
+        // What waits is looked at first: the writer may put it into the file meanwhile, and then it
+        // is found twice instead of nowhere.
+        let waiting = self.queue.all();
+        let in_file = match self.queue.is_clearing() {
+            true => Vec::new(),
+            false => self
+                .file
+                .page(after, failures_alone, count)
+                .map_err(|error| self.unreadable(&error))?,
+        };
+        let is_full = in_file.len() == count;
+        let horizon = in_file.last().map(|(_, last)| last.id).filter(|_| is_full);
+        let mut page: BTreeMap<_, _> = in_file
+            .into_iter()
+            .map(|(batch, message)| (message.id, (batch, message)))
+            .collect();
+        for (id, row) in waiting {
+            page.remove(&id);
+            let is_behind = after.is_none_or(|after| id > after);
+            let is_meant = !failures_alone || row.1.is_failure();
+            if is_behind && is_meant && horizon.is_none_or(|horizon| id <= horizon) {
+                page.insert(id, row);
+            }
+        }
+        Ok(ArchivePage {
+            rows: page.into_values().collect(),
+            through: horizon,
+        })
     }
 
     fn keep_only(&mut self, wanted: &[BatchName]) -> Result<Vec<u64>, Unreadable> {

@@ -2,7 +2,7 @@
 //!
 //! What waits is found as if it were written: it is looked at first, newest first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +157,22 @@ impl Queue {
 
     pub(crate) fn find_key(&self, key: &[u8; 16]) -> Option<(u64, Remembered)> {
         self.newest(|waiting| waiting.by_key.get(key))
+    }
+
+    /// All that waits, each message as its newest batch brings it.
+    pub(crate) fn all(&self) -> BTreeMap<MessageId, (u64, Remembered)> {
+        let state = self.lock();
+        let waiting = state.jobs.iter().filter_map(|job| match job {
+            Job::Put(waiting) => Some(waiting),
+            Job::Clear | Job::Forget { .. } => None,
+        });
+        let mut all = BTreeMap::new();
+        for waiting in waiting {
+            let number = waiting.name.number;
+            let messages = waiting.messages.iter();
+            all.extend(messages.map(|message| (message.id, (number, *message))));
+        }
+        all
     }
 
     fn newest(&self, place: impl Fn(&Waiting) -> Option<&usize>) -> Option<(u64, Remembered)> {

@@ -55,6 +55,7 @@ fn message(number: u64) -> Remembered {
         accepted: number * 5,
         last: number * 5 + 4,
         ended: Timestamp(number as i64),
+        discarded: false,
     }
 }
 
@@ -217,9 +218,9 @@ fn a_file_of_a_newer_program_is_refused_with_what_to_do() {
     let place = Place::new();
     drop(place.open());
     let other = rusqlite::Connection::open(&place.path).unwrap();
-    other.pragma_update(None, "user_version", 2).unwrap();
+    other.pragma_update(None, "user_version", 3).unwrap();
     let refused = DiskArchive::open(&place.path).unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { found: 2, .. }));
+    assert!(matches!(refused, OpenError::Newer { found: 3, .. }));
     assert!(refused.to_string().contains("remove the file"), "{refused}");
 }
 
@@ -279,4 +280,48 @@ fn a_flipped_bit_is_never_answered() {
     let noticed = noticed.count();
     println!("{noticed} of 150 flips were noticed, none was answered");
     assert!(noticed > 20, "{noticed}");
+}
+
+#[test]
+fn pages_hold_each_message_once_whether_it_waits_or_is_in_the_file() {
+    let place = Place::new();
+    let mut archive = place.open();
+    put(&mut archive, 1..=3);
+    assert!(archive.settle());
+    // One of the file comes again as a failure, and waits; others wait that are new.
+    let dead = |number| Remembered {
+        end: End::Dead,
+        ..message(number)
+    };
+    let waiting = [dead(25), dead(77), message(78)];
+    archive.put(batch_name(4, &waiting), &waiting);
+    let pages = |archive: &DiskArchive, failures_alone, count| {
+        let (mut found, mut after) = (vec![], None);
+        loop {
+            let page = archive.page(after, failures_alone, count).unwrap();
+            found.extend(page.rows);
+            after = page.through;
+            if after.is_none() {
+                return found;
+            }
+        }
+    };
+    for is_written in [false, true] {
+        if is_written {
+            archive.release(4);
+            assert!(archive.settle());
+        }
+        for count in [1, 4, 100] {
+            let all = pages(&archive, false, count);
+            let ids: Vec<_> = all.iter().map(|(_, message)| message.id).collect();
+            let expected: Vec<_> = (10..40).chain([77, 78]).map(id).collect();
+            assert_eq!(ids, expected, "{count} to a page");
+            let failures = pages(&archive, true, count);
+            assert_eq!(
+                failures,
+                [(4, dead(25)), (4, dead(77))],
+                "{count} to a page"
+            );
+        }
+    }
 }

@@ -26,6 +26,7 @@ fn message(number: u64) -> Remembered {
         accepted: number * 5,
         last: number * 5 + 4,
         ended: Timestamp(number as i64),
+        discarded: false,
     }
 }
 

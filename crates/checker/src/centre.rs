@@ -5,7 +5,7 @@ use crate::verdict::{Invariant, Party, Violation};
 use crate::{Checker, Coverage};
 use countersign_rules::ack::Stage;
 use countersign_rules::delivery::{
-    Accepted, Cause, Counters, End, RecipientNo, Record, Seq, Term, Why, decode_accepted,
+    Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why, decode_accepted,
 };
 use countersign_rules::{AgentName, LaneRule, MessageId, Position, TenantName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -200,8 +200,12 @@ impl Checker {
                 recipient,
                 term,
                 agent_epoch,
+                floor,
                 ..
-            } => self.ready(at, *recipient, *term, *agent_epoch),
+            } => {
+                self.operations.raise_floor(*recipient, *floor);
+                self.ready(at, *recipient, *term, *agent_epoch);
+            }
             Record::Disconnected {
                 recipient, term, ..
             } => {
@@ -228,11 +232,15 @@ impl Checker {
                 id,
                 end,
                 attempt,
+                outcome,
                 previous,
                 ..
             } => {
                 if let Some(key) = self.follow(at, *id, *previous, "ended") {
                     self.settled(at, key, *end, *attempt);
+                    let recipient = self.lives.entry(key).recipient;
+                    let end = (*end, outcome.code.as_str(), recipient);
+                    self.operations.ended(key, Some(end), at);
                 }
             }
             Record::Kept {
@@ -278,16 +286,25 @@ impl Checker {
                 id,
                 generation,
                 seq,
+                operation,
+                may_process_twice,
                 previous,
                 ..
             } => {
                 if let Some(key) = self.follow(at, *id, *previous, "done once more") {
+                    self.replayed(at, key, *operation, *may_process_twice);
                     self.reprocessed(at, key, *generation, *seq);
                 }
             }
             Record::Paused {
                 recipient, paused, ..
             } => self.centre.recipient(*recipient).paused = *paused,
+            Record::OperationBegun { .. }
+            | Record::OperationSelected { .. }
+            | Record::OperationDid { .. }
+            | Record::OperationStopped { .. }
+            | Record::Discarded { .. }
+            | Record::Restored { .. } => self.operation_record(at, record),
             Record::NumbersRaised { recipient, .. } => {
                 self.i29_nobody_knows_more(position, *recipient);
             }
@@ -298,45 +315,6 @@ impl Checker {
                 self.leave_out(Party::Centre, why);
             }
         }
-    }
-
-    /// I4: what the centre counts after the record told last is what its records say.
-    ///
-    /// Nothing is judged when the beginning of its journal was left out.
-    pub fn counters(&mut self, counters: &Counters) {
-        let position = self.centre.last;
-        if let Some(why) = self.centre.coverage.doubt("the centre") {
-            self.tallies.open(Invariant::I4, why);
-            return;
-        }
-        let figures = &self.figures;
-        let pairs = [
-            ("accepted", counters.accepted, figures.accepted),
-            ("pending", counters.pending, figures.pending()),
-            (
-                "processed",
-                counters.processed,
-                figures.ended(End::Processed),
-            ),
-            ("rejected", counters.rejected, figures.ended(End::Rejected)),
-            ("dead", counters.dead, figures.ended(End::Dead)),
-            ("expired", counters.expired, figures.ended(End::Expired)),
-            (
-                "cancelled",
-                counters.cancelled,
-                figures.ended(End::Cancelled),
-            ),
-        ];
-        let wrong = pairs.iter().find(|(_, counted, told)| counted != told);
-        let says = wrong.map(|(what, counted, told)| {
-            format!("{what}: {counted} counted after record {position}, {told} recorded")
-        });
-        self.judge(
-            Invariant::I4,
-            (Party::Centre, position),
-            says.is_none(),
-            || (says.unwrap_or_default(), vec![]),
-        );
     }
 
     /// Counts a check made at a record.
@@ -370,7 +348,13 @@ impl Checker {
     }
 
     /// The life that a record speaks of. It must have been accepted, and its records form a chain.
-    fn follow(&mut self, at: At, id: MessageId, previous: Position, what: &str) -> Option<Key> {
+    pub(crate) fn follow(
+        &mut self,
+        at: At,
+        id: MessageId,
+        previous: Position,
+        what: &str,
+    ) -> Option<Key> {
         let key = self.lives.current(id);
         let Some(life) = self.lives.known(key).copied() else {
             match self.centre.coverage.doubt("the centre") {
@@ -457,6 +441,7 @@ impl Checker {
         {
             self.centre.name(number, &tenant, &name);
         }
+        self.operations.learn_type(id, accepted.kind);
         let life = self.lives.entry(key);
         let before = *life;
         life.flags.set(Flags::KNOWN);

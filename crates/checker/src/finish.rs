@@ -4,7 +4,7 @@ use crate::lives::{Flags, Key, Life};
 use crate::report::{Judged, Report, Verdict};
 use crate::verdict::{Invariant, Party, Violation};
 use crate::{Checker, Coverage};
-use countersign_rules::delivery::Record;
+use countersign_rules::delivery::{Counters, End, Record};
 use countersign_rules::{MessageId, Position};
 use std::collections::BTreeSet;
 
@@ -30,6 +30,45 @@ impl Checker {
             judged,
             figures: self.figures,
         }
+    }
+
+    /// I4: what the centre counts after the record told last is what its records say.
+    ///
+    /// Nothing is judged when the beginning of its journal was left out.
+    pub fn counters(&mut self, counters: &Counters) {
+        let position = self.centre.last;
+        if let Some(why) = self.centre.coverage.doubt("the centre") {
+            self.tallies.open(Invariant::I4, why);
+            return;
+        }
+        let figures = &self.figures;
+        let pairs = [
+            ("accepted", counters.accepted, figures.accepted),
+            ("pending", counters.pending, figures.pending()),
+            (
+                "processed",
+                counters.processed,
+                figures.ended(End::Processed),
+            ),
+            ("rejected", counters.rejected, figures.ended(End::Rejected)),
+            ("dead", counters.dead, figures.ended(End::Dead)),
+            ("expired", counters.expired, figures.ended(End::Expired)),
+            (
+                "cancelled",
+                counters.cancelled,
+                figures.ended(End::Cancelled),
+            ),
+        ];
+        let wrong = pairs.iter().find(|(_, counted, told)| counted != told);
+        let says = wrong.map(|(what, counted, told)| {
+            format!("{what}: {counted} counted after record {position}, {told} recorded")
+        });
+        self.judge(
+            Invariant::I4,
+            (Party::Centre, position),
+            says.is_none(),
+            || (says.unwrap_or_default(), vec![]),
+        );
     }
 
     /// A record that the centre wrote after its journal was told: what it accepted then may have

@@ -73,6 +73,7 @@ impl Checker {
     fn forget(&mut self, key: Key) {
         self.figures.forgotten += 1;
         self.close(key);
+        self.operations.forget(key.id);
         self.lives.forget(key);
     }
 }

@@ -20,6 +20,7 @@ mod finish;
 mod forgotten;
 mod limits;
 mod lives;
+mod operations;
 mod outside;
 mod report;
 mod restored;
@@ -39,6 +40,7 @@ use centre::Centre;
 use countersign_rules::Position;
 use fanout::FanOuts;
 use lives::Lives;
+use operations::Operations;
 use outside::Outside;
 use sites::Site;
 use tally::Tallies;
@@ -55,6 +57,7 @@ pub struct Checker {
     outside: Outside,
     tallies: Tallies,
     figures: Figures,
+    operations: Operations,
 }
 
 impl Checker {
@@ -70,6 +73,7 @@ impl Checker {
             outside: Outside::default(),
             tallies: Tallies::default(),
             figures: Figures::default(),
+            operations: Operations::default(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Each check catches a defect that stands in a small history, and says of which message.
 
+#[path = "planted/operations.rs"]
+mod operations;
+
 use countersign_checker::{Checker, Invariant, Key, Limits, Party, Report, Verdict};
 use countersign_rules::ack::{Ack, AckItem, AckRecord, Outcome, Stage};
 use countersign_rules::delivery::{Accepted, Cause, End, Record, Remembered};
@@ -361,6 +364,7 @@ fn remembered(number: u8) -> Remembered {
         accepted: 1,
         last: 1,
         ended: at(40),
+        discarded: false,
     }
 }
 
@@ -739,6 +743,8 @@ fn another_life_of_a_message_that_has_not_ended_is_found() {
         generation: 2,
         seq: 2,
         by: "x",
+        operation: None,
+        may_process_twice: false,
         previous,
     });
     told.breaks(Invariant::I24, &[1]);

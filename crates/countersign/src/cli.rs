@@ -2,6 +2,8 @@
 
 mod stores;
 
+use crate::commands::letters::DeadLetters;
+use crate::commands::operations::Operations;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 pub(crate) use stores::{Acks, Backup, Restore, Store};
@@ -37,6 +39,12 @@ pub(crate) enum Command {
     /// Look at messages.
     #[command(subcommand)]
     Messages(Messages),
+    /// Messages that nobody has: look at them, by cause, do them once more, put them away.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// What was asked of many messages at once.
+    #[command(subcommand)]
+    Operations(Operations),
     /// Look at agents, hold messages back from them.
     #[command(subcommand)]
     Agents(Agents),
@@ -248,6 +256,9 @@ pub(crate) enum Messages {
     Replay {
         /// Its id.
         id: String,
+        /// Also when its agent no longer remembers it, so that it may be done twice.
+        #[arg(long)]
+        may_process_twice: bool,
         #[command(flatten)]
         server: Server,
     },

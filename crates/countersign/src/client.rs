@@ -66,6 +66,21 @@ impl Client {
             .bearer_auth(&self.token)
     }
 
+    /// A question with parameters.
+    pub(crate) fn question(
+        &self,
+        path: &str,
+        parameters: &[(String, String)],
+    ) -> Result<RequestBuilder, Failure> {
+        let url = format!("{}{path}", self.url);
+        let url = reqwest::Url::parse_with_params(&url, parameters).map_err(|error| {
+            let what = format!("{url} is no address");
+            let todo = "correct --url or COUNTERSIGN_URL";
+            Failure::new(Exit::Usage, "E-USAGE", what, error.to_string(), todo)
+        })?;
+        Ok(self.http.get(url).bearer_auth(&self.token))
+    }
+
     /// Sends `request` and turns a refusal into the failure it is.
     pub(crate) async fn send(
         &self,

@@ -17,6 +17,7 @@ pub(crate) enum Exit {
     RejectedOrDead = 7,
     NotFound = 8,
     Conflict = 9,
+    Partial = 10,
     ChecksFailed = 11,
 }
 

@@ -44,6 +44,8 @@ fn run(command: Command, output: Output) -> exit::Outcome {
         Command::Agent(args) => commands::agent::run(args, output),
         Command::Send(args) => commands::send::run(&args, output),
         Command::Messages(args) => commands::messages::run(&args, output),
+        Command::DeadLetters(args) => commands::letters::run(&args, output),
+        Command::Operations(args) => commands::operations::run(&args, output),
         Command::Agents(args) => commands::agents::run(&args, output),
         Command::Groups(args) => commands::groups::run(&args, output),
         Command::Token(args) => commands::token::run(args, output),

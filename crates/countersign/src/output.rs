@@ -71,6 +71,12 @@ pub(crate) fn say(line: impl Display) {
     }
 }
 
+/// Asks on the same line where the answer is typed. When that cannot be written, the answer is no.
+pub(crate) fn question(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
 /// One line that is no part of the answer. When even that cannot be written, nobody can be told.
 fn complain(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");

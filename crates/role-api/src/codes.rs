@@ -87,6 +87,24 @@ codes! {
     /// A message that is still under way.
     NOT_ENDED = "E-NOT-ENDED", CONFLICT, "The message has not ended",
         "wait for its end, or cancel it; what waits or is under way needs no replay";
+    /// A message that its agent no longer remembers.
+    BELOW_FLOOR = "E-BELOW-FLOOR", CONFLICT, "Its agent no longer remembers the message",
+        "look in the back office whether it was done; say may_process_twice to have it done once more all the same";
+    /// No such operation, or one of another tenant.
+    UNKNOWN_OPERATION = "E-UNKNOWN-OPERATION", NOT_FOUND, "There is no such operation",
+        "check the id; the list of operations names those that are remembered";
+    /// Another operation has this id.
+    OPERATION_ID_TAKEN = "E-OPERATION-ID-TAKEN", CONFLICT, "There is another operation with this id",
+        "leave the id out, or make a new one";
+    /// An operation over more messages than one may be about.
+    OPERATION_TOO_LARGE = "E-OPERATION-TOO-LARGE", UNPROCESSABLE_ENTITY, "The operation is about too many messages",
+        "narrow the filter, by agent, type or time, and begin one after the other";
+    /// As many operations go on as may.
+    TOO_MANY_OPERATIONS = "E-TOO-MANY-OPERATIONS", TOO_MANY_REQUESTS, "Too many operations are going on",
+        "wait for one of them, or stop it", retry 10;
+    /// Records that a filter has to read cannot be read.
+    SELECTION = "E-SELECTION", INTERNAL_SERVER_ERROR, "Some messages cannot be compared with the filter",
+        "their records cannot be read, see the detail; name the messages by their ids instead";
     /// No such message, or one of another tenant.
     UNKNOWN_MESSAGE = "E-UNKNOWN-MESSAGE", NOT_FOUND, "There is no such message",
         "check the id; finished messages are forgotten after the retention";

@@ -4,7 +4,9 @@
 
 use crate::history::{History, Missing};
 use countersign_rules::ack::Outcome;
-use countersign_rules::delivery::{Accepted, End, Hold, Place, Record, View, decode_record};
+use countersign_rules::delivery::{
+    Accepted, End, Hold, OperationId, Place, Record, View, decode_record,
+};
 use countersign_rules::{MessageId, Position, TenantName, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -49,6 +51,9 @@ struct Message<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<&'static str>,
+    /// Set when it is a dead letter that was put away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discarded: Option<bool>,
     /// The message whose end has parked its lane.
     #[serde(skip_serializing_if = "Option::is_none")]
     parked_by: Option<Text<MessageId>>,
@@ -165,6 +170,12 @@ struct Step<'a> {
     generation: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<Text<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<Text<OperationId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_process_twice: Option<bool>,
     position: Position,
 }
 
@@ -189,6 +200,7 @@ pub(crate) fn describe(view: &View, history: &History) -> Vec<u8> {
         id: Text(id),
         state: state(view.place),
         waiting_for: waiting_for(view),
+        discarded: view.is_discarded.then_some(true),
         parked_by: match view.hold {
             Some(Hold::LaneParked { by }) => Some(Text(by)),
             _ => None,
@@ -403,11 +415,15 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
             generation,
             seq,
             by,
+            operation,
+            may_process_twice,
             ..
         } => Step {
             seq: Some(seq),
             generation: Some(generation),
             by: Some(by.to_owned()),
+            operation: operation.map(Text),
+            may_process_twice: may_process_twice.then_some(true),
             ..begun("replayed", at)
         },
         Record::Offered {
@@ -486,6 +502,25 @@ fn step<'a>(position: Position, record: &'a [u8], asker: &TenantName) -> Option<
                 ..begun("ack_kept", at)
             }
         }
+        Record::Discarded {
+            at,
+            operation,
+            reason,
+            by,
+            ..
+        } => Step {
+            by: Some(by.to_owned()),
+            operation: Some(Text(operation)),
+            reason: Some(reason),
+            ..begun("discarded", at)
+        },
+        Record::Restored {
+            at, operation, by, ..
+        } => Step {
+            by: Some(by.to_owned()),
+            operation: Some(Text(operation)),
+            ..begun("restored", at)
+        },
         Record::Carried { at, .. } => begun("copied_forward", at),
         _ => return None,
     })

@@ -5,7 +5,8 @@ use crate::problem::Problem;
 use crate::service::{Api, JSON};
 use crate::{body, codes, look, message};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use countersign_access::Scope;
@@ -187,17 +188,28 @@ pub(crate) async fn cancel(
     Ok(([JSON], described(&api, &tenant, id).await?).into_response())
 }
 
+/// What a replay of one message may do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replay {
+    #[serde(default)]
+    may_process_twice: bool,
+}
+
 /// `POST /v1/messages/{id}/replay`: does a message that has ended once more.
 pub(crate) async fn replay(
     State(api): State<Api>,
     headers: HeaderMap,
     Path(id): Path<String>,
+    how: Result<Query<Replay>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Query(how) = how.map_err(|error| Problem::new(codes::FIELD, error.body_text()))?;
     let (access, tenant) = api.access(&headers, Scope::Operate)?;
     let id = look::message_id(&id)?;
     let input = Input::Reprocess {
         tenant: tenant.clone(),
         id,
+        may_process_twice: how.may_process_twice,
         by: access.subject.clone(),
     };
     operated(&api, input).await?;

@@ -159,6 +159,11 @@ impl From<Refusal> for Problem {
             Refusal::TooManyLabels { .. } => codes::LABELS,
             Refusal::DeadlinePassed | Refusal::QuorumTooLarge { .. } => codes::QUORUM,
             Refusal::IsFanOut { .. } => codes::FAN_OUT,
+            Refusal::BelowFloor { .. } => codes::BELOW_FLOOR,
+            Refusal::UnknownOperation { .. } => codes::UNKNOWN_OPERATION,
+            Refusal::OperationIdTaken { .. } => codes::OPERATION_ID_TAKEN,
+            Refusal::OperationTooLarge { .. } => codes::OPERATION_TOO_LARGE,
+            Refusal::TooManyOperations { .. } => codes::TOO_MANY_OPERATIONS,
             _ => codes::FULL,
         };
         let problem = Self::new(code, refusal.to_string());

@@ -4,7 +4,9 @@ use crate::bodies::LargeBodies;
 use crate::problem::Problem;
 use crate::request::Types;
 use crate::wait::Watchers;
-use crate::{bodies, codes, fanout, groups, look, metrics, operate, orphans, send};
+use crate::{
+    bodies, codes, fanout, groups, letters, look, metrics, operate, operations, orphans, send,
+};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -134,6 +136,18 @@ impl Api {
                     // Each piece is written as it comes: its length is bounded by what was declared.
                     .layer(DefaultBodyLimit::disable()),
             )
+            .route("/v1/dead-letters", get(letters::list))
+            .route("/v1/dead-letters/groups", get(letters::groups))
+            .route("/v1/dead-letters/{id}", get(letters::one))
+            .route(
+                "/v1/operations",
+                post(operations::begin).get(operations::list),
+            )
+            .route(
+                "/v1/operations/{id}",
+                get(operations::one).delete(operations::stop),
+            )
+            .route("/v1/operations/{id}/results", get(operations::results))
             .route("/v1/counters", get(operate::counters))
             .route("/v1/orphan-acks", get(orphans::list))
             .route(

@@ -88,3 +88,19 @@ pub const FAN_OUTS_MAX: usize = 100_000;
 
 /// Most recipients of all remembered sends to many together: four bytes and one bit each.
 pub const FAN_OUT_ROWS_MAX: u64 = 20_000_000;
+/// Most messages of one operation. A pair takes 19 bytes in its record and 24 in memory; an operation
+/// at its usual rate takes 17 minutes for so many.
+pub const OPERATION_PAIRS_MAX: usize = 100_000;
+
+/// Most messages of all operations that are remembered with their results: 5 MB of memory, and of
+/// each snapshot. Beyond that the results of the oldest stand in the journal alone.
+pub const OPERATION_PAIRS_REMEMBERED_MAX: usize = 200_000;
+
+/// Most operations that are remembered.
+pub const OPERATIONS_MAX: usize = 1000;
+
+/// Most operations that go on at a time, of all tenants.
+pub const OPERATIONS_RUNNING_MAX: usize = 16;
+
+/// Most messages that one operation takes a second.
+pub const OPERATION_RATE_MAX: u32 = 10_000;

@@ -38,6 +38,12 @@ pub enum Planted {
     PushPaused,
     /// I24: a message is done once more as if nothing had been done before.
     SameGeneration,
+    /// I24: an operation takes another message than the one that it named.
+    ReplayNeighbour,
+    /// I24: after a restart an operation takes again what it took last.
+    RepeatReplay,
+    /// I24: what its agent no longer remembers is done once more, although nobody allowed it.
+    IgnoreFloor,
     /// I25: a message is said to be taken back, and is not.
     CancelWithoutRecord,
     /// I25: a message is pushed before it is due.

@@ -2,7 +2,7 @@
 //! now and then batches are gone that were written.
 
 use countersign_journal::sim::Random;
-use countersign_rules::delivery::{Archive, BatchName, Remembered, Unreadable};
+use countersign_rules::delivery::{Archive, ArchivePage, BatchName, Remembered, Unreadable};
 use countersign_rules::message::MessageId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -111,6 +111,26 @@ impl Archive for SimArchive {
 
     fn find_key(&self, key: &[u8; 16]) -> Result<Option<(u64, Remembered)>, Unreadable> {
         Ok(self.newest(|message| message.key == *key))
+    }
+
+    fn page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+    ) -> Result<ArchivePage, Unreadable> {
+        let kept = self.kept();
+        let mut newest = BTreeMap::new();
+        for (number, batch) in &kept.batches {
+            let messages = batch.messages.iter();
+            newest.extend(messages.map(|message| (message.id, (*number, *message))));
+        }
+        let behind = newest.into_iter().filter(|(id, _)| Some(*id) > after);
+        let fit = behind.filter(|(_, (_, message))| !failures_alone || message.is_failure());
+        let rows: Vec<_> = fit.map(|(_, row)| row).take(count).collect();
+        let last = rows.last().map(|(_, last)| last.id);
+        let through = last.filter(|_| rows.len() == count);
+        Ok(ArchivePage { rows, through })
     }
 
     fn keep_only(&mut self, wanted: &[BatchName]) -> Result<Vec<u64>, Unreadable> {

@@ -42,6 +42,7 @@ impl World {
                 Act::Reprocess(id) => Input::Reprocess {
                     tenant: tenant(),
                     id,
+                    may_process_twice: number.is_multiple_of(2),
                     by,
                 },
                 Act::ResumeLane(agent, lane) => Input::ResumeLane {

@@ -25,7 +25,17 @@ pub(crate) fn run(args: &Messages, output: Output) -> Outcome {
         Messages::Children { .. } => unreachable!("they were listed above"),
         Messages::Timeline { id, server } => ("look at", Method::GET, id, server, "/timeline"),
         Messages::Cancel { id, server } => ("cancel", Method::POST, id, server, "/cancel"),
-        Messages::Replay { id, server } => ("replay", Method::POST, id, server, "/replay"),
+        Messages::Replay {
+            id,
+            may_process_twice,
+            server,
+        } => {
+            let step = match may_process_twice {
+                true => "/replay?may_process_twice=true",
+                false => "/replay",
+            };
+            ("replay", Method::POST, id, server, step)
+        }
     };
     let client = Client::new(server)?;
     let doing = format!("{doing} message {id}");
@@ -97,7 +107,7 @@ fn timeline(document: &Value) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

@@ -23,6 +23,8 @@ impl Record<'_> {
             | Record::Due { id, previous, .. }
             | Record::Attempted { id, previous, .. }
             | Record::Reprocessed { id, previous, .. }
+            | Record::Discarded { id, previous, .. }
+            | Record::Restored { id, previous, .. }
             | Record::Carried { id, previous, .. } => Some((*id, *previous)),
             _ => None,
         }

@@ -56,12 +56,33 @@ pub trait Archive: fmt::Debug + Send + 'static {
     /// The archive cannot be read.
     fn find_key(&self, key: &[u8; 16]) -> Result<Option<(u64, Remembered)>, Unreadable>;
 
+    /// Messages that were put, by their ids, behind `after`: `count` or so of them, each as the last
+    /// batch brought it. `failures_alone` leaves out those that were processed.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    fn page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+    ) -> Result<ArchivePage, Unreadable>;
+
     /// Throws away what it kept of another history than `wanted`, and tells which of those it lacks
     /// then. Asked once, after what the journal still holds was put and before anything is released.
     ///
     /// # Errors
     /// The archive cannot be read.
     fn keep_only(&mut self, wanted: &[BatchName]) -> Result<Vec<u64>, Unreadable>;
+}
+
+/// Some of the messages in an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchivePage {
+    /// They, by their ids, each with the number of the last batch that brought it.
+    pub rows: Vec<(u64, Remembered)>,
+    /// No other is there up to this id; none at all when it is absent.
+    pub through: Option<MessageId>,
 }
 
 /// Names a batch: two of the same number and digest are the same.
@@ -107,9 +128,16 @@ pub struct Remembered {
     pub last: Position,
     /// When it ended, by the retention clock.
     pub ended: Timestamp,
+    /// Whether it was put away.
+    pub discarded: bool,
 }
 
 impl Remembered {
+    /// Whether nobody has it.
+    pub fn is_failure(&self) -> bool {
+        self.end != End::Processed
+    }
+
     /// `None` for a message that has not ended.
     fn of(message: &Message) -> Option<Self> {
         let end = message.end()?;
@@ -127,6 +155,7 @@ impl Remembered {
             accepted: message.accepted,
             last: message.last,
             ended: message.instant,
+            discarded: message.is_discarded(),
         })
     }
 
@@ -146,7 +175,10 @@ impl Remembered {
             generation: self.generation,
             before: None,
             behind: None,
-            standing: Standing::Ended(self.end),
+            standing: match self.discarded {
+                true => Standing::Discarded(self.end),
+                false => Standing::Ended(self.end),
+            },
         }
     }
 }
@@ -192,6 +224,15 @@ impl Archive for NoArchive {
 
     fn find_key(&self, _key: &[u8; 16]) -> Result<Option<(u64, Remembered)>, Unreadable> {
         Ok(None)
+    }
+
+    fn page(
+        &self,
+        _after: Option<MessageId>,
+        _failures_alone: bool,
+        _count: usize,
+    ) -> Result<ArchivePage, Unreadable> {
+        Ok(ArchivePage::default())
     }
 
     fn keep_only(&mut self, _wanted: &[BatchName]) -> Result<Vec<u64>, Unreadable> {
@@ -314,6 +355,26 @@ impl Centre {
         Ok(())
     }
 
+    /// A page of the archive; see [`Archive::page`].
+    pub(super) fn archive_page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+        out: &mut Out<Self>,
+    ) -> ArchivePage {
+        if self.state.archived.is_empty() {
+            return ArchivePage::default();
+        }
+        match self.archive.page(after, failures_alone, count) {
+            Ok(page) => page,
+            Err(unreadable) => {
+                out.fail(format!("{unreadable}"));
+                ArchivePage::default()
+            }
+        }
+    }
+
     fn archived(&self, id: MessageId, out: &mut Out<Self>) -> Option<(u64, Remembered)> {
         if self.state.archived.is_empty() {
             return None;
@@ -354,6 +415,11 @@ impl State {
         let is_over = |batch: &&Batch| batch.ended.since(Timestamp(0)) + retention <= passed;
         let last = self.archived.iter().take_while(is_over).last()?;
         Some(last.name.number + 1)
+    }
+
+    /// Whether the retention of a batch is not over.
+    pub(super) fn is_archived(&self, number: u64) -> bool {
+        self.archived_batch(number).is_some()
     }
 
     /// A batch whose retention is not over.
@@ -401,6 +467,7 @@ impl State {
         self.bodies.recall(batch, message.id);
         let handle = self.messages.insert(message.message());
         self.finished.append(handle, &mut self.messages);
+        self.note_failure(handle);
         self.remembered += 1;
         Ok(())
     }

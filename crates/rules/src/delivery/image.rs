@@ -35,6 +35,11 @@ impl State {
         state.held = state.held_by_instant();
         let ended = state.messages.each();
         state.remembered = ended.filter(|(_, message)| message.end().is_some()).count() as u64;
+        let failures = state.messages.each();
+        let failures = failures.filter(|(_, message)| message.is_failure());
+        state.failures = failures
+            .map(|(handle, message)| (message.id, handle))
+            .collect();
         let unfinished = state
             .messages
             .each()

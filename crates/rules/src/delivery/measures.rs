@@ -1,8 +1,9 @@
 //! What is measured of the centre: where all messages are (N11), and which pushes plain SignalR
 //! would not have made (N12).
 
+use super::counters::Counters;
 use super::record::Cause;
-use super::state::{Counters, State};
+use super::state::State;
 use serde::{Deserialize, Serialize};
 
 /// Pushes that needed the store, by why: a hub without one pushes once, to whoever is connected.

@@ -17,6 +17,7 @@ mod about;
 mod acks;
 mod archive;
 mod bodies;
+mod counters;
 mod ends;
 mod fanout;
 mod groups;
@@ -26,6 +27,7 @@ mod later;
 mod measures;
 mod messages;
 mod operate;
+mod operations;
 mod orphans;
 mod presence;
 mod questions;
@@ -37,17 +39,23 @@ mod retention;
 mod state;
 mod submission;
 mod submit;
+mod views;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-pub use archive::{Archive, BatchName, NoArchive, Remembered, Unreadable, batch_name};
+pub use archive::{Archive, ArchivePage, BatchName, NoArchive, Remembered, Unreadable, batch_name};
 pub use bodies::{BodyView, NewBody};
+pub use counters::Counters;
 pub use fanout::{EndCounts, FanOut, FanOutReceipt, child_id};
 pub use groups::{Audience, GroupSummary, GroupView, LabelChanges, Labels};
 pub use image::StateImage;
 pub use measures::{Measures, NeededStore};
+pub use operations::{
+    Candidate, Cursor, Did, Facts, Filter, ItemView, OperationId, OperationKind, OperationView,
+    Order, Page, Unread, Wanted, dead_letters, is_dead_letter,
+};
 pub use orphans::{OrphanAck, OrphanPage};
 pub use quorum::{ChildView, Children, FanOutView, Quorum, Verdict};
 pub use record::{
@@ -55,8 +63,10 @@ pub use record::{
     decode_record,
 };
 pub use refusal::Refusal;
-pub use state::{Counters, State};
+pub use state::State;
 pub use submission::Submission;
+pub use views::{AgentView, Hold, LaneView, Place, View};
+pub use window::Push;
 
 use crate::ack::{Ack, Outcome};
 use crate::body::BodyId;
@@ -277,8 +287,56 @@ pub enum Input {
         tenant: TenantName,
         /// The message.
         id: MessageId,
+        /// Also when its agent may no longer remember it, so that it may be done twice.
+        may_process_twice: bool,
         /// Who: the subject of the token.
         by: String,
+    },
+    /// Somebody wants something done to many messages. Answered by [`Reply::Operation`].
+    Begin(Box<Order>),
+    /// Somebody stops an operation. Answered by [`Reply::Operation`].
+    StopOperation {
+        /// Whoever's tenant.
+        tenant: TenantName,
+        /// The operation.
+        id: OperationId,
+        /// Who: the subject of the token.
+        by: String,
+    },
+    /// Somebody asks how far an operation is. Answered by [`Reply::Operation`].
+    LookOperation {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The operation.
+        id: OperationId,
+        /// How many results to leave out before the first.
+        after: usize,
+        /// How many results to tell.
+        count: usize,
+    },
+    /// Somebody asks for all operations. Answered by [`Reply::Operations`].
+    ListOperations {
+        /// The asker's tenant.
+        tenant: TenantName,
+    },
+    /// Somebody asks which messages a filter may mean. Answered by [`Reply::Page`].
+    List {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The filter. What it says of types, reasons and instants stands in the journal, and is
+        /// left to whoever asks: see [`Facts`].
+        filter: Filter,
+        /// Where to go on.
+        after: Option<Cursor>,
+        /// Most messages to look at.
+        count: usize,
+    },
+    /// Somebody asks for one message as a list would show it. Answered by [`Reply::Page`].
+    ListOne {
+        /// The asker's tenant.
+        tenant: TenantName,
+        /// The messages.
+        ids: Vec<MessageId>,
     },
     /// Somebody holds everything back from a recipient, or lets it go again. Answered by
     /// [`Reply::Operated`].
@@ -403,27 +461,6 @@ pub enum Effect {
     },
 }
 
-/// One push over one connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Push {
-    /// The connection.
-    pub connection: u64,
-    /// Its term.
-    pub term: Term,
-    /// The message.
-    pub id: MessageId,
-    /// Its recipient.
-    pub to: AgentName,
-    /// Where its [`Accepted`] record (or the [`Record::Carried`] around it) stands.
-    pub accepted: Position,
-    /// Its number among the recipient's messages.
-    pub seq: Seq,
-    /// Number of this push.
-    pub attempt: u32,
-    /// Which life of the message.
-    pub generation: u32,
-}
-
 /// What the centre answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -465,6 +502,12 @@ pub enum Reply {
     Body(Option<BodyView>),
     /// To [`Input::LookBodies`].
     Bodies(Vec<BodyId>),
+    /// To [`Input::Begin`], [`Input::StopOperation`] and [`Input::LookOperation`].
+    Operation(Box<Result<OperationView, Refusal>>),
+    /// To [`Input::ListOperations`], the newest first.
+    Operations(Vec<OperationView>),
+    /// To [`Input::List`] and [`Input::ListOne`].
+    Page(Box<Page>),
     /// To every other input.
     Done,
 }
@@ -514,92 +557,6 @@ pub enum Gap {
     },
     /// The centre's store was restored: its numbers mean something else now.
     OtherEpoch,
-}
-
-/// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Place {
-    /// Waits to be pushed.
-    Queued,
-    /// Pushed, no receipt yet.
-    Offered,
-    /// On the agent's disk.
-    Received,
-    /// Finished.
-    Ended(End),
-}
-
-/// What the state knows of a message; the rest stands in its records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// The message.
-    pub id: MessageId,
-    /// Where it is.
-    pub place: Place,
-    /// Its recipient.
-    pub agent: AgentName,
-    /// Whether the recipient is connected and ready.
-    pub online: bool,
-    /// Its number among the recipient's messages; zero while it is not due.
-    pub seq: Seq,
-    /// Its last record; each names the one before.
-    pub last: Position,
-    /// Pushes of the current generation.
-    pub pushes: u32,
-    /// Which life of the message.
-    pub generation: u32,
-    /// What holds it back, when it is not its turn alone.
-    pub hold: Option<Hold>,
-}
-
-/// What holds a message back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Hold {
-    /// Its sender: it is not due before this.
-    NotBefore(Timestamp),
-    /// An operator, who holds everything back from its recipient.
-    Paused,
-    /// Its lane, here and at its site: this message ended dead or rejected, and parked it.
-    LaneParked {
-        /// The message.
-        by: MessageId,
-    },
-}
-
-/// What the state knows of a recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentView {
-    /// Whether it is connected and ready.
-    pub online: bool,
-    /// Whether everything is held back from it.
-    pub paused: bool,
-    /// Unfinished messages that are due.
-    pub waiting: u64,
-    /// Those of them that were pushed and have no receipt yet.
-    pub in_flight: u64,
-    /// Messages that are not due, or held in parked lanes and never pushed.
-    pub held: u64,
-    /// The labels it carries.
-    pub labels: Labels,
-    /// Its parked lanes.
-    pub parked: Vec<LaneView>,
-}
-
-/// What the state knows of a parked lane. Its name stands in the record of the message that parked it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneView {
-    /// The message whose end parked it.
-    pub by: MessageId,
-    /// Which life of it.
-    pub generation: u32,
-    /// That message's last record; zero when it is forgotten.
-    pub last: Position,
-    /// Unfinished messages of the lane, here and at the site.
-    pub behind: u64,
-    /// Those of them that are held here.
-    pub held: u64,
 }
 
 /// The centre.
@@ -755,8 +712,39 @@ impl Machine for Centre {
             Input::Cancel { tenant, id, by } => {
                 Reply::Operated(self.cancel(&tenant, id, &by, now, out))
             }
-            Input::Reprocess { tenant, id, by } => {
-                Reply::Operated(self.reprocess(&tenant, id, &by, now, out))
+            Input::Reprocess {
+                tenant,
+                id,
+                may_process_twice,
+                by,
+            } => {
+                let twice = may_process_twice;
+                Reply::Operated(self.reprocess(&tenant, id, &by, twice, None, now, out))
+            }
+            Input::Begin(order) => {
+                Reply::Operation(Box::new(self.begin_operation(&order, now, out)))
+            }
+            Input::StopOperation { tenant, id, by } => {
+                Reply::Operation(Box::new(self.stop_operation(&tenant, id, &by, now, out)))
+            }
+            Input::LookOperation {
+                tenant,
+                id,
+                after,
+                count,
+            } => {
+                let view = self.look_at_operation(&tenant, id, (after, count));
+                Reply::Operation(Box::new(view.ok_or(Refusal::UnknownOperation { id })))
+            }
+            Input::ListOperations { tenant } => Reply::Operations(self.list_operations(&tenant)),
+            Input::List {
+                tenant,
+                filter,
+                after,
+                count,
+            } => Reply::Page(Box::new(self.list(&tenant, &filter, after, count, out))),
+            Input::ListOne { tenant, ids } => {
+                Reply::Page(Box::new(self.list_named(&tenant, &ids, out)))
             }
             Input::Pause {
                 tenant,
@@ -824,6 +812,7 @@ impl Machine for Centre {
                 | Input::Label { .. }
                 | Input::Reprocess { .. }
                 | Input::KeepBody(_)
+                | Input::Begin(_)
         )
     }
 
@@ -831,6 +820,7 @@ impl Machine for Centre {
         self.expire_due(now, out);
         self.enqueue_due(now, out);
         self.release_lanes(now, out);
+        self.operate_due(now, out);
         self.push_overdue(now, out);
         self.judge_quorums(now, out);
         self.miss_quorums(now, out);

@@ -2,6 +2,7 @@
 //! while. Each decision is a record with its author.
 
 use super::messages::{Message, Standing};
+use super::operations::OperationId;
 use super::record::{End, Record};
 use super::{Centre, Effect, Refusal};
 use crate::ack::Outcome;
@@ -29,7 +30,7 @@ impl Centre {
         match message.standing {
             // Said before: it is as wanted.
             Standing::Ended(End::Cancelled) => return Ok(()),
-            Standing::Ended(_) => return late("it has ended"),
+            Standing::Ended(_) | Standing::Discarded(_) => return late("it has ended"),
             Standing::Received => return late("its agent has it"),
             Standing::InFlight => return late("it is on its way to its agent"),
             Standing::Held | Standing::InParkedLane | Standing::Fresh | Standing::Again(_) => {}
@@ -58,18 +59,30 @@ impl Centre {
     }
 
     /// Begins another life of a message that has ended, behind all that waits for its recipient
-    /// (I24); the one that has parked its lane goes before all that is held in it. Its key stands for it as before; an end that its sender had set is over.
+    /// (I24); the one that has parked its lane goes before all that is held in it. Its key stands for
+    /// it as before; an end that its sender had set is over. What its agent no longer remembers may
+    /// have been done already: that needs the author's word (N2).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of one decision"
+    )]
     pub(super) fn reprocess(
         &mut self,
         tenant: &TenantName,
         id: MessageId,
         by: &str,
+        may_process_twice: bool,
+        operation: Option<OperationId>,
         now: Timestamp,
         out: &mut Out<Self>,
     ) -> Result<(), Refusal> {
         let message = self.message_of(tenant, id, out)?;
         if message.end().is_none() {
             return Err(Refusal::NotEnded { id });
+        }
+        let is_forgotten = self.state.is_below_floor(&message);
+        if is_forgotten && !may_process_twice && !self.policy.planted.is(Planted::IgnoreFloor) {
+            return Err(Refusal::BelowFloor { id });
         }
         if message.generation == u16::MAX {
             let why = "it has had all the lives that there are numbers for";
@@ -83,6 +96,8 @@ impl Centre {
             generation: u32::from(message.generation) + raised,
             seq: self.number_for(&message),
             by,
+            operation,
+            may_process_twice,
             previous: message.last,
         };
         self.write(&record, out);

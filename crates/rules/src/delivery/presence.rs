@@ -81,7 +81,7 @@ impl Centre {
             continuous &= self.raise_numbers(recipient, floor, cursor, now, out);
         }
         // Numbers of another life of the store say nothing about this one.
-        let cursor = if continuous { cursor } else { 0 };
+        let (floor, cursor) = if continuous { (floor, cursor) } else { (0, 0) };
         let queue = self.state.queue(recipient);
         let same_life = centre_epoch == epoch && agent_epoch != 0;
         let is_set_back = same_life

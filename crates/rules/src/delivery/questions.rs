@@ -1,10 +1,11 @@
 //! What the rules, and checkers, ask of the state.
 
 use super::archive::oldest_archived;
+use super::counters::Counters;
 use super::messages::{Handle, Message, Standing, stretch_behind};
 use super::recipient::Recipient;
 use super::record::{Cause, RecipientNo, Seq};
-use super::state::{Connection, Counters, State};
+use super::state::{Connection, State};
 use super::{AgentView, Hold, Place, View};
 use crate::machine::Position;
 use crate::message::{AgentName, MessageId, TenantName};
@@ -65,6 +66,11 @@ impl State {
     /// Whether a send to many is known by this id.
     pub fn is_fan_out(&self, id: MessageId) -> bool {
         self.fan_outs.by_id(id).is_some()
+    }
+
+    /// How many operations go on.
+    pub fn operations_running(&self) -> usize {
+        self.operations.running()
     }
 
     /// Unfinished messages of `agent`.
@@ -150,6 +156,7 @@ impl State {
             last: message.last,
             pushes: if ended { 0 } else { message.pushes },
             generation: message.generation.into(),
+            is_discarded: message.is_discarded(),
             hold: match message.standing {
                 Standing::Held => Some(Hold::NotBefore(message.due())),
                 _ if ended => None,
@@ -255,7 +262,8 @@ impl State {
         let fan_outs = self.fan_out_deadline(retention);
         let unclaimed = self.bodies.next_unclaimed();
         let unclaimed = unclaimed.map(|until| self.clock.look_at(until, retention));
-        [expiry, overdue, due, aged, fan_outs, unclaimed]
+        let operation = self.operations.next_due();
+        [expiry, overdue, due, aged, fan_outs, unclaimed, operation]
             .into_iter()
             .flatten()
             .min()
@@ -294,7 +302,7 @@ pub(super) fn place_of(message: &Message) -> Place {
         }
         Standing::InFlight => Place::Offered,
         Standing::Received => Place::Received,
-        Standing::Ended(end) => Place::Ended(end),
+        Standing::Ended(end) | Standing::Discarded(end) => Place::Ended(end),
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Recipient {
     pub(super) joining: BTreeMap<Term, Live>,
     pub(super) seq_last: Seq,
     pub(super) agent_epoch: u64,
+    /// Its agent remembers every message from this number on, by all that it said.
+    pub(super) floor: Seq,
     /// The highest number that the agent's present store is known to have.
     pub(super) received_last: Seq,
     /// Its unfinished messages by number: each knows its neighbours.
@@ -131,6 +133,7 @@ impl Recipient {
             joining: BTreeMap::new(),
             seq_last: 0,
             agent_epoch: 0,
+            floor: 0,
             received_last: 0,
             queue: Ends::default(),
             waiting: 0,
@@ -182,7 +185,10 @@ impl Recipient {
                 Standing::Again(_) => is_again && !is_in_flight,
                 Standing::InFlight => is_in_flight && !is_again,
                 Standing::Received => !is_again && !is_in_flight,
-                Standing::Held | Standing::InParkedLane | Standing::Ended(_) => false,
+                Standing::Held
+                | Standing::InParkedLane
+                | Standing::Ended(_)
+                | Standing::Discarded(_) => false,
             };
         }
         let fresh_is_fresh = self

@@ -2,6 +2,7 @@
 
 use super::archive::Remembered;
 use super::groups::{Audience, Labels};
+use super::operations::{Did, Filter, OperationId, OperationKind};
 use crate::ack::{Outcome, Stage};
 use crate::body::{BodyId, BodyRef};
 use crate::lane::LaneRule;
@@ -304,6 +305,10 @@ pub enum Record<'a> {
         seq: Seq,
         /// Who: the subject of the token.
         by: &'a str,
+        /// The operation that did it, if it was one of many.
+        operation: Option<OperationId>,
+        /// It was done although its agent may no longer remember it.
+        may_process_twice: bool,
         /// The record about this message before this one.
         previous: Position,
     },
@@ -541,6 +546,89 @@ pub enum Record<'a> {
         /// The body.
         body: BodyId,
     },
+    /// An operation was accepted. The pairs that it is about follow in the same batch.
+    OperationBegun {
+        /// When.
+        at: Timestamp,
+        /// Its id.
+        operation: OperationId,
+        /// Its author's tenant.
+        tenant: TenantName,
+        /// What is done.
+        kind: OperationKind,
+        /// What named the pairs.
+        filter: Filter,
+        /// The record up to which the filter looked.
+        as_of: Position,
+        /// How many pairs it named.
+        total: u32,
+        /// How many are taken a second.
+        rate: u32,
+        /// A replay takes also what its agent may no longer remember.
+        may_process_twice: bool,
+        /// Why, in its author's words.
+        reason: &'a str,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
+    /// Pairs that an operation is about, in the order in which they are taken.
+    OperationSelected {
+        /// When.
+        at: Timestamp,
+        /// The operation.
+        operation: OperationId,
+        /// Messages, each with the life that is meant; zero for one that is not known.
+        pairs: Vec<(MessageId, u32)>,
+    },
+    /// The turn of one message of an operation has come. What was done to it stands before this, in
+    /// the same batch.
+    OperationDid {
+        /// When.
+        at: Timestamp,
+        /// The operation.
+        operation: OperationId,
+        /// The message.
+        id: MessageId,
+        /// What became of it.
+        did: Did,
+    },
+    /// Somebody stopped an operation: nothing more of it is done.
+    OperationStopped {
+        /// When.
+        at: Timestamp,
+        /// The operation.
+        operation: OperationId,
+        /// Who: the subject of the token.
+        by: &'a str,
+    },
+    /// A dead letter was put away: nobody has to see to it any more.
+    Discarded {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// The operation that did it.
+        operation: OperationId,
+        /// Why, in the words of whoever did it.
+        reason: &'a str,
+        /// Who: the subject of the token.
+        by: &'a str,
+        /// The record about this message before this one.
+        previous: Position,
+    },
+    /// A dead letter that was put away was taken back.
+    Restored {
+        /// When.
+        at: Timestamp,
+        /// The message.
+        id: MessageId,
+        /// The operation that did it.
+        operation: OperationId,
+        /// Who: the subject of the token.
+        by: &'a str,
+        /// The record about this message before this one.
+        previous: Position,
+    },
 }
 
 impl Record<'_> {
@@ -606,7 +694,13 @@ impl Record<'_> {
             | Record::QuorumMissed { at, .. }
             | Record::FanOutAged { at, .. }
             | Record::BodyKept { at, .. }
-            | Record::BodyDropped { at, .. } => *at,
+            | Record::BodyDropped { at, .. }
+            | Record::OperationBegun { at, .. }
+            | Record::OperationSelected { at, .. }
+            | Record::OperationDid { at, .. }
+            | Record::OperationStopped { at, .. }
+            | Record::Discarded { at, .. }
+            | Record::Restored { at, .. } => *at,
         }
     }
 }

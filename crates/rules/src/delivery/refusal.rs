@@ -1,7 +1,8 @@
 //! Why the centre refuses an input, with what the sender needs to know of it.
 
+use super::OperationId;
 use crate::body::BodyId;
-use crate::limits;
+use crate::limits::{self, OPERATION_PAIRS_MAX};
 use crate::message::{AgentName, GroupName, LaneName, MessageId};
 
 /// Why an input was refused. Nothing was recorded.
@@ -124,6 +125,36 @@ pub enum Refusal {
     IsFanOut {
         /// The id given.
         id: MessageId,
+    },
+    /// Its agent no longer remembers it, so that doing it once more may do it twice (N2).
+    #[error("the agent no longer remembers message {id}: doing it once more may do it twice")]
+    BelowFloor {
+        /// The message.
+        id: MessageId,
+    },
+    /// There is no such operation, or it is another tenant's.
+    #[error("operation {id} is not known")]
+    UnknownOperation {
+        /// The id given.
+        id: OperationId,
+    },
+    /// Another operation has this id.
+    #[error("there is another operation with the id {id}")]
+    OperationIdTaken {
+        /// The id.
+        id: OperationId,
+    },
+    /// It is about more messages than one operation may be.
+    #[error("{count} messages are meant, one operation takes at most {OPERATION_PAIRS_MAX}")]
+    OperationTooLarge {
+        /// How many.
+        count: usize,
+    },
+    /// As many operations go on as may.
+    #[error("{running} operations are going on, which are as many messages as may be")]
+    TooManyOperations {
+        /// How many.
+        running: usize,
     },
     /// It is still under way, so that doing it once more would do it twice.
     #[error("message {id} has not ended")]

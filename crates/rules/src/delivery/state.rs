@@ -3,10 +3,11 @@
 use super::Policy;
 use super::archive::BatchName;
 use super::bodies::Bodies;
+use super::counters::Counters;
 use super::fanout::FanOuts;
 use super::groups::Groups;
-use super::measures::NeededStore;
 use super::messages::{FOR_EVER, Fingerprint, Handle, Message, Messages, NO_KEY, Standing};
+use super::operations::Book;
 use super::orphans::Orphans;
 use super::recipient::{Ends, InFlight, Live, Recipient};
 use super::record::{Accepted, Cause, End, RecipientNo, Record, Seq, Term, Why};
@@ -43,6 +44,8 @@ pub struct State {
     pub(super) batch_last: u64,
     /// Acknowledgements of messages that are not known.
     pub(super) orphans: Orphans,
+    /// Operations that go on, and those before them.
+    pub(super) operations: Book,
     pub(super) groups: Groups,
     /// Large bodies, and which messages refer to them.
     pub(super) bodies: Bodies,
@@ -56,6 +59,9 @@ pub struct State {
     /// How many messages have ended and are in memory.
     #[serde(skip)]
     pub(super) remembered: u64,
+    /// Those of them that nobody has, by id.
+    #[serde(skip)]
+    pub(super) failures: BTreeSet<(MessageId, Handle)>,
     #[serde(skip)]
     pub(super) by_name: BTreeMap<(TenantName, AgentName), RecipientNo>,
     #[serde(skip)]
@@ -92,64 +98,14 @@ pub(super) struct Connection {
     pub(super) term: Term,
 }
 
-/// How many messages are where: `accepted` is always the sum of the others (I4, N11).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Ever accepted.
-    pub accepted: u64,
-    /// Unfinished.
-    pub pending: u64,
-    /// Taken by the back office.
-    pub processed: u64,
-    /// Refused by the back office.
-    pub rejected: u64,
-    /// Attempts used up.
-    pub dead: u64,
-    /// Life over first.
-    pub expired: u64,
-    /// Taken back first.
-    pub cancelled: u64,
-    /// Pushes ever made.
-    pub pushes: u64,
-    /// Pushes that SignalR alone would not have made: after a reconnect, a restart, an overdue
-    /// receipt (N12).
-    pub pushes_again: u64,
-    /// Acknowledgements kept as evidence.
-    pub acks_kept: u64,
-    /// Finished ones forgotten after their retention.
-    pub aged_out: u64,
-    /// Ends taken back, because somebody wanted the message done once more.
-    pub reprocessed: u64,
-    /// Pushes that needed the store, by why (N12).
-    pub needed_store: NeededStore,
-}
-
-impl Counters {
-    /// Whether every accepted message is in exactly one place (I4).
-    pub fn conserved(&self) -> bool {
-        let ended = self.processed + self.rejected + self.dead + self.expired + self.cancelled;
-        self.accepted == self.pending + ended
-    }
-
-    fn ended(&mut self, end: End) -> &mut u64 {
-        match end {
-            End::Processed => &mut self.processed,
-            End::Rejected => &mut self.rejected,
-            End::Dead => &mut self.dead,
-            End::Expired => &mut self.expired,
-            End::Cancelled => &mut self.cancelled,
-        }
-    }
-}
-
 /// The number of a life in the form in which it is kept.
 fn life(generation: u32) -> Result<u16, RecordError> {
     let too_many = |_| RecordError::Inconsistent("a message has more lives than there can be");
     u16::try_from(generation).map_err(too_many)
 }
 
-const UNKNOWN_MESSAGE: RecordError = RecordError::Inconsistent("it names an unknown message");
+pub(super) const UNKNOWN_MESSAGE: RecordError =
+    RecordError::Inconsistent("it names an unknown message");
 pub(super) const UNKNOWN_RECIPIENT: RecordError =
     RecordError::Inconsistent("it names an unknown recipient");
 
@@ -271,11 +227,12 @@ impl State {
                 recipient,
                 term,
                 agent_epoch,
+                floor,
                 cursor,
                 ..
             } => {
                 self.make_current(*recipient, *term, policy)?;
-                self.ready(*recipient, *agent_epoch, *cursor)?;
+                self.ready(*recipient, *agent_epoch, *floor, *cursor)?;
             }
             Record::Disconnected {
                 recipient, term, ..
@@ -383,6 +340,12 @@ impl State {
             | Record::QuorumReached { .. }
             | Record::QuorumMissed { .. }
             | Record::FanOutAged { .. } => self.apply_to_many(position, record, policy)?,
+            Record::OperationBegun { .. }
+            | Record::OperationSelected { .. }
+            | Record::OperationDid { .. }
+            | Record::OperationStopped { .. } => self.operations.apply(record),
+            Record::Discarded { id, .. } => self.put_away(position, *id, true)?,
+            Record::Restored { id, .. } => self.put_away(position, *id, false)?,
         }
         Ok(())
     }
@@ -390,6 +353,9 @@ impl State {
     /// Nothing survives a restart of the process that depends on a living connection.
     fn start(&mut self, epoch: u64, policy: &Policy) {
         self.epoch = epoch;
+        if policy.planted.is(Planted::RepeatReplay) {
+            self.operations.go_back();
+        }
         if policy.planted.is(Planted::ForgetKeys) {
             self.messages.forget_keys();
             self.fan_outs.forget_keys();
@@ -473,6 +439,8 @@ impl State {
             .get_mut(recipient as usize)
             .ok_or(UNKNOWN_RECIPIENT)?;
         queue.received_last = 0;
+        // Whatever it had been given before, it may not remember.
+        queue.floor = queue.floor.max(queue.seq_last + 1);
         for joining in queue.joining.values_mut() {
             joining.received_before = 0;
         }
@@ -577,6 +545,7 @@ impl State {
         let end = self.messages[handle].end();
         let end = end.ok_or(RecordError::Inconsistent("the message has not ended"))?;
         self.finished.take(handle, &mut self.messages);
+        self.failures.remove(&(id, handle));
         self.remembered -= 1;
         self.messages.revive(handle, life(generation)?);
         self.messages.change(handle).last = position;
@@ -673,7 +642,8 @@ impl State {
                 }
             }
             Standing::Held => self.hold_no_longer(handle),
-            Standing::Fresh | Standing::Received | Standing::InParkedLane | Standing::Ended(_) => {}
+            Standing::Fresh | Standing::Received | Standing::InParkedLane => {}
+            Standing::Ended(_) | Standing::Discarded(_) => {}
         }
     }
 
@@ -699,9 +669,11 @@ impl State {
         &mut self,
         recipient: RecipientNo,
         agent_epoch: u64,
+        floor: Seq,
         cursor: Seq,
     ) -> Result<(), RecordError> {
         let queue = self.recipient_mut(recipient)?;
+        queue.floor = queue.floor.max(floor);
         let is_lost =
             agent_epoch != 0 && queue.agent_epoch != 0 && queue.agent_epoch != agent_epoch;
         if agent_epoch != 0 {
@@ -758,6 +730,7 @@ impl State {
             *self.counters.ended(end) += 1;
             let message = self.messages.change(handle);
             (message.last, message.standing) = (position, Standing::Ended(end));
+            self.note_failure(handle);
             return Ok(());
         }
         self.leave(handle);
@@ -787,6 +760,7 @@ impl State {
         self.messages
             .end(handle, end, Timestamp(0) + self.clock.passed);
         self.finished.append(handle, &mut self.messages);
+        self.note_failure(handle);
         self.remembered += 1;
         self.counters.pending -= 1;
         *self.counters.ended(end) += 1;
@@ -834,6 +808,7 @@ impl State {
 
     /// Takes a message that has ended out of memory.
     pub(super) fn forget_one(&mut self, ended: Handle) {
+        self.failures.remove(&(self.messages[ended].id, ended));
         self.finished.take(ended, &mut self.messages);
         self.messages.remove(ended);
         self.remembered -= 1;

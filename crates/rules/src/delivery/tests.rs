@@ -14,6 +14,7 @@ mod golden;
 mod lanes;
 mod measures;
 mod operate;
+mod operations;
 mod push;
 mod random;
 mod restored;
@@ -37,6 +38,7 @@ struct World {
     effects: Vec<Effect>,
     connection_last: u64,
     epoch: u64,
+    operation_last: u32,
     ack_position: Position,
     damaged: Vec<Position>,
     archive: archive::Shared,
@@ -101,6 +103,7 @@ impl World {
             records: vec![],
             effects: vec![],
             connection_last: 0,
+            operation_last: 0,
             ack_position: 0,
             epoch: 1,
             damaged: vec![],

@@ -2,11 +2,33 @@
 
 use super::messages::Message;
 use super::recipient::Live;
-use super::record::{Cause, RecipientNo, Record};
-use super::{Centre, Effect, Policy, Push, State};
-use crate::machine::Out;
+use super::record::{Cause, RecipientNo, Record, Seq, Term};
+use super::{Centre, Effect, Policy, State};
+use crate::machine::{Out, Position};
+use crate::message::{AgentName, MessageId};
 use crate::planted::Planted;
 use crate::time::Timestamp;
+
+/// One push over one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// The connection.
+    pub connection: u64,
+    /// Its term.
+    pub term: Term,
+    /// The message.
+    pub id: MessageId,
+    /// Its recipient.
+    pub to: AgentName,
+    /// Where its [`Accepted`](super::Accepted) record (or the [`Record::Carried`] around it) stands.
+    pub accepted: Position,
+    /// Its number among the recipient's messages.
+    pub seq: Seq,
+    /// Number of this push.
+    pub attempt: u32,
+    /// Which life of the message.
+    pub generation: u32,
+}
 
 impl Centre {
     /// Pushes to `recipient` until its window is full or nothing waits.

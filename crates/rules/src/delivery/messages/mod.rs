@@ -21,7 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
-use core::ops::Index;
+use core::ops::{Index, Range};
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,8 @@ pub(super) enum Standing {
     /// On the agent's disk.
     Received,
     Ended(End),
+    /// Ended, and put away: nobody has to see to it.
+    Discarded(End),
 }
 
 /// Enough of a digest to tell a retry from a mistake. Nobody gains by forging it: the key, which is
@@ -120,7 +122,7 @@ impl Message {
 
     pub(super) fn end(&self) -> Option<End> {
         match self.standing {
-            Standing::Ended(end) => Some(end),
+            Standing::Ended(end) | Standing::Discarded(end) => Some(end),
             _ => None,
         }
     }
@@ -144,6 +146,15 @@ impl Message {
     pub(super) fn fan_out(&self) -> Option<FanNo> {
         let number = FanNo::from_le_bytes(self.fingerprint.bytes());
         (self.key == NO_KEY && number != 0).then_some(number)
+    }
+
+    pub(super) fn is_discarded(&self) -> bool {
+        matches!(self.standing, Standing::Discarded(_))
+    }
+
+    /// Whether it has ended, and nobody has it.
+    pub(super) fn is_failure(&self) -> bool {
+        self.end().is_some_and(|end| end != End::Processed)
     }
 
     pub(super) fn is_received(&self) -> bool {
@@ -437,6 +448,21 @@ impl Messages {
             let each = block.each();
             each.map(move |(place, message)| (Handle::new(number * BLOCK + place), message))
         })
+    }
+
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The messages of these blocks, as far as there are any.
+    pub(super) fn in_blocks(&self, blocks: Range<usize>) -> impl Iterator<Item = &Message> {
+        let end = blocks.end.min(self.blocks.len());
+        let blocks = &self.blocks[blocks.start.min(end)..end];
+        blocks
+            .iter()
+            .flat_map(Block::each)
+            .map(|(_, message)| message)
     }
 
     /// Unfinished ones whose accepted record stands before `before`, in the order of those records,

@@ -74,6 +74,32 @@ impl Archive for Shared {
         self.newest(|message| message.key == *key)
     }
 
+    fn page(
+        &self,
+        after: Option<MessageId>,
+        failures_alone: bool,
+        count: usize,
+    ) -> Result<ArchivePage, Unreadable> {
+        let kept = self.kept();
+        if kept.is_unreadable {
+            return Err(Unreadable(String::from("planted")));
+        }
+        let mut newest = BTreeMap::new();
+        for (number, (_, messages)) in &kept.batches {
+            newest.extend(
+                messages
+                    .iter()
+                    .map(|message| (message.id, (*number, *message))),
+            );
+        }
+        let behind = newest.into_iter().filter(|(id, _)| Some(*id) > after);
+        let fit = behind.filter(|(_, (_, message))| !failures_alone || message.is_failure());
+        let rows: Vec<_> = fit.map(|(_, row)| row).take(count).collect();
+        let last = rows.last().map(|(_, last)| last.id);
+        let through = last.filter(|_| rows.len() == count);
+        Ok(ArchivePage { rows, through })
+    }
+
     fn keep_only(&mut self, wanted: &[BatchName]) -> Result<Vec<u64>, Unreadable> {
         let batches = &mut self.kept().batches;
         if !batches.values().all(|(name, _)| wanted.contains(name)) {
@@ -202,6 +228,7 @@ fn a_message_in_the_archive_can_be_done_once_more() {
     let reply = world.input(Input::Reprocess {
         tenant: tenant(),
         id: id(1),
+        may_process_twice: false,
         by: String::from("ops"),
     });
     assert_eq!(reply, Reply::Operated(Ok(())));

@@ -153,6 +153,7 @@ fn a_body_stays_while_its_message_is_in_the_archive() {
     );
     world.pass_watched(BODY_UNCLAIMED);
     let again = Input::Reprocess {
+        may_process_twice: true,
         tenant: tenant(),
         id: id(1),
         by: String::from("ada"),

@@ -377,6 +377,7 @@ fn another_life_of_one_counts_again_and_a_page_begins_where_it_is_asked_to() {
     let again = world.input(Input::Reprocess {
         tenant: tenant(),
         id: child,
+        may_process_twice: false,
         by: String::from("ops"),
     });
     assert_eq!(again, Reply::Operated(Ok(())));

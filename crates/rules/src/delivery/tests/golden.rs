@@ -219,6 +219,8 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
                 generation: 2,
                 seq: 300,
                 by: "ada",
+                operation: Some(OperationId(id(4))),
+                may_process_twice: true,
                 previous: 3,
             },
         ),
@@ -416,6 +418,77 @@ fn every_kind() -> Vec<(&'static str, Record<'static>)> {
                 body: BodyId([4; 16]),
             },
         ),
+        (
+            "operation_begun",
+            Record::OperationBegun {
+                at: AT,
+                operation: OperationId(id(4)),
+                tenant: tenant(),
+                kind: OperationKind::Restore,
+                filter: Filter {
+                    agent: Some(agent("lyon")),
+                    kind: TypeName::parse("document.insert").ok(),
+                    code: Some(String::from("down")),
+                    states: vec![Wanted::Waiting, Wanted::Ended(End::Dead)],
+                    since: Some(AT),
+                    until: Some(AT),
+                    discarded: Some(true),
+                    by_ids: true,
+                },
+                as_of: 300,
+                total: 2,
+                rate: 100,
+                may_process_twice: true,
+                reason: "stocktaking",
+                by: "ada",
+            },
+        ),
+        (
+            "operation_selected",
+            Record::OperationSelected {
+                at: AT,
+                operation: OperationId(id(4)),
+                pairs: vec![(id(1), 2), (id(2), 0)],
+            },
+        ),
+        (
+            "operation_did",
+            Record::OperationDid {
+                at: AT,
+                operation: OperationId(id(4)),
+                id: id(1),
+                did: Did::BelowFloor,
+            },
+        ),
+        (
+            "operation_stopped",
+            Record::OperationStopped {
+                at: AT,
+                operation: OperationId(id(4)),
+                by: "ada",
+            },
+        ),
+        (
+            "discarded",
+            Record::Discarded {
+                at: AT,
+                id: id(1),
+                operation: OperationId(id(4)),
+                reason: "stocktaking",
+                by: "ada",
+                previous: 3,
+            },
+        ),
+        (
+            "restored",
+            Record::Restored {
+                at: AT,
+                id: id(1),
+                operation: OperationId(id(4)),
+                by: "ada",
+                previous: 3,
+            },
+        ),
     ]
 }
 
@@ -442,6 +515,7 @@ fn remembered() -> Remembered {
         accepted: 200,
         last: 400,
         ended: AT,
+        discarded: true,
     }
 }
 

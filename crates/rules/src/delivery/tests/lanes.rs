@@ -41,6 +41,7 @@ impl World {
         let input = Input::Reprocess {
             tenant: tenant(),
             id: id(number),
+            may_process_twice: false,
             by: String::from("ada"),
         };
         match self.input(input) {

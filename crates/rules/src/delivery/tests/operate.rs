@@ -31,6 +31,7 @@ impl World {
         self.operate(Input::Reprocess {
             tenant: tenant(),
             id: id(number),
+            may_process_twice: false,
             by: String::from("ada"),
         })
     }
@@ -330,6 +331,7 @@ fn nobody_decides_about_messages_and_recipients_of_another_tenant() {
     let reprocessed = world.operate(Input::Reprocess {
         tenant: theirs.clone(),
         id: id(1),
+        may_process_twice: false,
         by: by.clone(),
     });
     assert_eq!(reprocessed, Err(Refusal::UnknownMessage { id: id(1) }));
