@@ -67,7 +67,7 @@ impl Options {
             allowed_origins: Vec::new(),
             outbox_bytes_max: 8 << 20,
             connections_max: 100_000,
-            admissions_per_second: const { NonZeroU32::new(500).unwrap() },
+            admissions_per_second: const { NonZeroU32::new(500).expect("500 is not zero") },
         }
     }
 }

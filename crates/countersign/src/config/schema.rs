@@ -337,7 +337,7 @@ impl Default for HubSection {
             allowed_origins: Vec::new(),
             drain: DurationText(Duration::from_secs(5)),
             connections_max: 100_000,
-            admissions_per_second: const { NonZeroU32::new(500).unwrap() },
+            admissions_per_second: const { NonZeroU32::new(500).expect("500 is not zero") },
         }
     }
 }
